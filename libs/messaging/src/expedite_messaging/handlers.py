@@ -1,0 +1,90 @@
+"""The registry of what a service listens to: one function per consumed event, timer kind, effect kind and job."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from expedite_events import Event, heard_by, row_of
+from expedite_messaging.cause import Batch, EffectCall, EffectResult, Fired, Received
+
+if TYPE_CHECKING:
+    from expedite_messaging.engine import Engine
+    from expedite_messaging.tx import Tx
+
+E = TypeVar("E", bound=Event)
+EventHandler = Callable[[Batch[Received[E]], "Tx"], Awaitable[None]]
+TimerHandler = Callable[[Batch[Fired], "Tx"], Awaitable[None]]
+ResultHandler = Callable[[Batch[EffectResult], "Tx"], Awaitable[None]]
+Performer = Callable[[EffectCall], Awaitable[dict[str, Any]]]
+Job = Callable[["Engine"], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """A job of the standard worker: runs every `every_s` real seconds, in one replica at a time."""
+
+    name: str
+    every_s: float
+    run: Job
+
+
+@dataclass
+class Handlers:
+    """What one service does. Built once in its `handlers.py`; performers of effects are bound in `main.py`."""
+
+    service: str
+    events: dict[type[Event], Callable[..., Awaitable[None]]] = field(default_factory=dict)
+    timers: dict[str, TimerHandler] = field(default_factory=dict)
+    results: dict[str, ResultHandler] = field(default_factory=dict)
+    performers: dict[str, Performer] = field(default_factory=dict)
+    jobs: list[JobSpec] = field(default_factory=list)
+
+    def on(self, event: type[E]) -> Callable[[EventHandler[E]], EventHandler[E]]:
+        """Register the one handler of an event. The catalogue must name this service as its consumer."""
+        if self.service not in row_of(event).hearers:
+            raise ValueError(f"{self.service} is not a declared consumer of {event.__name__}")
+        if event in self.events:
+            raise ValueError(f"{self.service} handles {event.__name__} twice")
+
+        def register(handler: EventHandler[E]) -> EventHandler[E]:
+            self.events[event] = handler
+            return handler
+
+        return register
+
+    def timer(self, kind: str) -> Callable[[TimerHandler], TimerHandler]:
+        """Register what happens when timers of a kind fire."""
+
+        def register(handler: TimerHandler) -> TimerHandler:
+            self.timers[kind] = handler
+            return handler
+
+        return register
+
+    def result(self, kind: str) -> Callable[[ResultHandler], ResultHandler]:
+        """Register what happens with the results of an effect."""
+
+        def register(handler: ResultHandler) -> ResultHandler:
+            self.results[kind] = handler
+            return handler
+
+        return register
+
+    def performs(self, kind: str, performer: Performer) -> None:
+        """Bind the I/O of an effect. It gets the call, returns small JSON, raises to be tried again, `GaveUp` to end."""
+        self.performers[kind] = performer
+
+    def every(self, seconds: float) -> Callable[[Job], Job]:
+        """Register a periodic job."""
+
+        def register(job: Job) -> Job:
+            self.jobs.append(JobSpec(getattr(job, "__name__", "job"), seconds, job))
+            return job
+
+        return register
+
+    def missing(self) -> tuple[str, ...]:
+        """Events the catalogue says this service hears but that have no handler."""
+        return tuple(row.topic for row in heard_by(self.service) if row.event not in self.events)

@@ -1,0 +1,353 @@
+"""The in-memory twin of PostgreSQL and Kafka: the same engine, handlers and decisions without I/O.
+
+It proves the logic of sagas under reordering, redelivery and crashes, thousands per minute. What it cannot prove: SQL,
+locks between processes, the wire format of Kafka and PostgreSQL. The behaviour suite in `tests/` runs against both.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from expedite_events import Lane
+from expedite_events.decision import CancelTimer
+from expedite_events.envelope import Envelope, decode, encode, uuid8
+from expedite_messaging.cause import EffectCall, EffectResult, Fired, GaveUp
+from expedite_messaging.collection import Collection, Key
+from expedite_messaging.engine import DeliverySession, Engine
+from expedite_messaging.handlers import Handlers
+from expedite_messaging.tx import EffectRow, TimerRow, Tx, Where
+
+S = TypeVar("S", bound=BaseModel)
+
+
+@dataclass(slots=True)
+class Parked:
+    """An event that waits behind its key."""
+
+    envelope: Envelope
+    reason: str | None
+    retry_after_s: float | None
+
+
+@dataclass
+class Database:
+    """Everything a service has committed."""
+
+    rows: dict[str, dict[Key, BaseModel]] = field(default_factory=lambda: defaultdict(dict))
+    inbox: set[UUID] = field(default_factory=set)
+    ledger: list[Envelope] = field(default_factory=list)
+    outbox: list[Envelope] = field(default_factory=list)
+    sequences: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    timers: dict[tuple[str, str, int], tuple[TimerRow, int]] = field(default_factory=dict)  # row, epoch
+    effects: dict[tuple[str, str], tuple[EffectRow, bool]] = field(default_factory=dict)  # row, finished
+    parked: dict[str, list[Parked]] = field(default_factory=dict)
+    epoch: int = 0
+
+
+class MemorySession(DeliverySession):
+    """Collects writes over a database and applies them at commit; a crash before that leaves nothing behind."""
+
+    def __init__(self, db: Database, now: datetime) -> None:
+        self.db, self.now = db, now
+        self._writes: dict[str, dict[Key, BaseModel]] = defaultdict(dict)
+        self._later: list[Callable[[], None]] = []
+
+    def _rows(self, collection: Collection[S]) -> dict[Key, S]:
+        return {**self.db.rows[collection.name], **self._writes[collection.name]}  # type: ignore[dict-item]
+
+    async def fetch(self, collection: Collection[S], keys: Sequence[Key], lock: bool) -> dict[Key, S]:
+        pending, stored = self._writes[collection.name], self.db.rows[collection.name]
+        found = {key: pending.get(key) or stored.get(key) for key in keys}
+        return {key: state for key, state in found.items() if state is not None}  # type: ignore[misc]
+
+    async def reserve(self, collection: Collection[S], states: Sequence[S]) -> None:
+        await self.add(collection, states)
+
+    async def find(
+        self, collection: Collection[S], where: Where, order_by: Sequence[str], limit: int | None, offset: int
+    ) -> list[S]:
+        rows = [row for row in self._rows(collection).values() if matches(collection.column_values(row), where)]
+        for name in reversed(order_by):
+            field_name = name.removeprefix("-")
+            rows.sort(
+                key=lambda row: _nulls_last(collection.column_values(row)[field_name]), reverse=name.startswith("-")
+            )
+        return rows[offset : None if limit is None else offset + limit]
+
+    async def count(self, collection: Collection[S], where: Where) -> int:
+        return len(await self.find(collection, where, (), None, 0))
+
+    async def save(self, collection: Collection[S], states: Sequence[S]) -> None:
+        for state in states:
+            # A round trip through JSON, so that what cannot be stored fails here as it would in PostgreSQL.
+            stored = collection.model.model_validate_json(state.model_dump_json())
+            self._writes[collection.name][collection.key_of(state)] = stored
+
+    async def add(self, collection: Collection[S], states: Sequence[S]) -> None:
+        known = self._rows(collection)
+        await self.save(collection, [s for s in states if collection.key_of(s) not in known])
+
+    async def emit(self, envelopes: Sequence[Envelope]) -> None:
+        def write() -> None:
+            for envelope in envelopes:
+                self.db.sequences[envelope.key] += 1
+                numbered = replace(envelope, sequence=self.db.sequences[envelope.key])
+                self.db.ledger.append(numbered)
+                self.db.outbox.append(numbered)
+
+        known = {e.id for e in self.db.ledger[-2000:]}
+        if any(e.id in known for e in envelopes):
+            raise AssertionError("an event id was emitted twice")
+        self._later.append(write)
+
+    async def timers(self, set_: Sequence[TimerRow], cancel: Sequence[CancelTimer]) -> None:
+        def write() -> None:
+            for order in cancel:
+                for identity in [i for i in self.db.timers if i[:2] == (order.kind, order.subject)]:
+                    if order.level in (None, identity[2]):
+                        del self.db.timers[identity]
+            for row in set_:
+                self.db.epoch += 1
+                self.db.timers[row.kind, row.subject, row.level] = (row, self.db.epoch)
+
+        self._later.append(write)
+
+    async def effects(self, rows: Sequence[EffectRow]) -> None:
+        def write() -> None:
+            for row in rows:
+                self.db.effects.setdefault((row.kind, row.subject), (row, False))
+
+        self._later.append(write)
+
+    async def inbox(self, ids: Sequence[UUID]) -> set[UUID]:
+        new = set(ids) - self.db.inbox
+        self._later.append(lambda: self.db.inbox.update(new))
+        return new
+
+    async def lock(self, keys: Sequence[str]) -> set[str]:
+        return {key for key in keys if self.db.parked.get(key)}
+
+    async def park(self, envelopes: Sequence[Envelope], reason: str | None, retry_after_s: float | None) -> None:
+        def write() -> None:
+            for envelope in envelopes:
+                self.db.parked.setdefault(envelope.key, []).append(Parked(envelope, reason, retry_after_s))
+
+        self._later.append(write)
+
+    async def take_timers(self, fired: Sequence[Fired]) -> list[Fired]:
+        due = []
+        for item in fired:
+            found = self.db.timers.get((item.kind, item.subject, item.level))
+            if found and found[0].due_at <= self.now:
+                due.append(item)
+                self._later.append(partial(self._drop_timer, (item.kind, item.subject, item.level)))
+        return due
+
+    async def take_effects(self, results: Sequence[EffectResult]) -> list[EffectResult]:
+        taken = []
+        for result in results:
+            row, finished = self.db.effects[result.kind, result.subject]
+            if not finished:
+                taken.append(result)
+
+                def finish(row: EffectRow = row) -> None:
+                    self.db.effects[row.kind, row.subject] = (row, True)
+
+                self._later.append(finish)
+        return taken
+
+    def _drop_timer(self, identity: tuple[str, str, int]) -> None:
+        self.db.timers.pop(identity, None)
+
+    def commit(self) -> None:
+        for name, rows in self._writes.items():
+            self.db.rows[name].update(rows)
+        for write in self._later:
+            write()
+
+
+class MemoryClock:
+    """A business clock that a test moves."""
+
+    def __init__(self, now: datetime | None = None) -> None:
+        self.now = now or datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
+
+    def advance(self, by: timedelta) -> None:
+        self.now += by
+
+
+class CrashAfterCommit(Exception):
+    """Raised by a test's hook: the transaction is durable, the process dies before it can say so."""
+
+
+class MemoryEngine(Engine):
+    """An engine over a `Database`. Transactions run one after another."""
+
+    def __init__(self, handlers: Handlers, clock: MemoryClock, db: Database | None = None) -> None:
+        self.service, self.handlers, self.clock = handlers.service, handlers, clock
+        self.db = db or Database()
+        self.before_commit: Callable[[], None] = lambda: None  # a test raises here to crash
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[MemorySession]:
+        session = MemorySession(self.db, self.clock.now)
+        yield session
+        self.before_commit()
+        session.commit()
+
+    async def backoff(self, attempt: int) -> None:
+        if attempt > 3:
+            raise RuntimeError("an in-memory transaction does not become possible by waiting")
+
+    def woke(self, tx: Tx) -> None:
+        return None
+
+    def due(self) -> list[Fired]:
+        """Timers due now whose key is not parked, earliest first."""
+        rows = [
+            Fired(
+                id=uuid8(int(row.due_at.timestamp() * 1000), self.service, row.kind, row.subject, str(row.level), str(epoch)),
+                kind=row.kind, subject=row.subject, level=row.level, key=row.key, due_at=row.due_at, data=row.data,
+                lane=row.lane, correlation_id=row.correlation_id,
+            )
+            for row, epoch in self.db.timers.values()
+            if row.due_at <= self.clock.now and not self.db.parked.get(row.key)
+        ]  # fmt: skip
+        return sorted(rows, key=lambda f: (f.due_at, f.kind, f.subject, f.level))
+
+    def next_due(self) -> datetime | None:
+        """When the next timer is due, if any."""
+        return min((row.due_at for row, _ in self.db.timers.values()), default=None)
+
+    def pending_effects(self) -> list[EffectCall]:
+        """Effects not yet performed."""
+        return [
+            EffectCall(
+                row.id, row.kind, row.subject, row.key, row.data, 1, row.lane, row.correlation_id, row.traceparent
+            )
+            for row, finished in self.db.effects.values()
+            if not finished
+        ]
+
+    async def perform(self, call: EffectCall) -> None:
+        """Perform one effect with its bound performer and bring the result home."""
+        ok, data, error = True, {}, None
+        try:
+            data = await self.handlers.performers[call.kind](call)
+        except GaveUp as gave_up:
+            ok, error = False, str(gave_up)
+        await self.conclude([
+            EffectResult(call.id, call.kind, call.subject, call.key, ok, data, call.data, error, call.attempt, call.lane,
+                         call.correlation_id, call.traceparent)
+        ])  # fmt: skip
+
+    async def replay_parked(self, key: str) -> None:
+        """Take a key's parked events out and deliver them again, in order."""
+        waiting = self.db.parked.pop(key, [])
+        for parked in waiting:
+            self.db.inbox.discard(parked.envelope.id)
+            await self.deliver([parked.envelope])
+
+
+class MemoryBus:
+    """Topics as logs with one queue per (topic, key, consumer): order holds per topic and key, nowhere else."""
+
+    def __init__(self, engines: Sequence[MemoryEngine]) -> None:
+        self.engines = {engine.service: engine for engine in engines}
+        self.queues: dict[tuple[str, str, str], deque[Envelope]] = defaultdict(deque)
+        self.log: list[Envelope] = []
+
+    def relay(self) -> int:
+        """Move every outbox row to the queues of its consumers, through the wire format. The number moved."""
+        moved = 0
+        for engine in self.engines.values():
+            rows, engine.db.outbox[:] = list(engine.db.outbox), []
+            for sent in rows:
+                envelope = decode(*encode(sent))
+                self.log.append(envelope)
+                moved += 1
+                for service in envelope.row.hearers:
+                    consumer = self.engines.get(service)
+                    if consumer and type(envelope.event) in consumer.handlers.events:
+                        self.queues[envelope.topic, envelope.key, service].append(envelope)
+        return moved
+
+    def ready(self) -> list[tuple[str, str, str]]:
+        """The queues that have something to deliver."""
+        return [name for name, queue in self.queues.items() if queue]
+
+    async def deliver(self, name: tuple[str, str, str], keep: bool = False) -> None:
+        """Deliver the head of a queue; `keep` leaves it there, so that it comes again."""
+        envelope = self.queues[name][0]
+        await self.engines[name[2]].deliver([envelope])
+        if not keep:
+            self.queues[name].popleft()
+
+    async def settle(self, limit: int = 100_000) -> int:
+        """Deliver everything and perform every effect, in order, until nothing is left. The number of steps."""
+        steps = 0
+        while True:
+            self.relay()
+            ready = self.ready()
+            calls = [(e, c) for e in self.engines.values() for c in e.pending_effects()]
+            if not ready and not calls:
+                return steps
+            for name in ready:
+                while self.queues[name]:
+                    await self.deliver(name)
+                    steps += 1
+            for engine, call in calls:
+                await engine.perform(call)
+                steps += 1
+            if steps > limit:
+                raise RuntimeError("the bus does not come to rest")
+
+    async def fire_due(self) -> int:
+        """Fire every timer that is due at the clock's time. The number fired."""
+        count = 0
+        for engine in self.engines.values():
+            for fired in engine.due():
+                await engine.fire([fired])
+                count += 1
+        return count
+
+
+def matches(values: dict[str, Any], where: Where) -> bool:
+    """The meaning of `Session.find`'s conditions."""
+    for name, wanted in where.items():
+        column, _, operator = name.partition("__")
+        value = values[column]
+        if operator:
+            if value is None or not _COMPARE[operator](value, wanted):
+                return False
+        elif isinstance(wanted, list | tuple | set | frozenset):
+            if value not in wanted:
+                return False
+        elif value != wanted:
+            return False
+    return True
+
+
+_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    "lte": lambda a, b: a <= b,
+    "gte": lambda a, b: a >= b,
+    "lt": lambda a, b: a < b,
+    "gt": lambda a, b: a > b,
+    "ne": lambda a, b: a != b,
+}
+
+
+def _nulls_last(value: Any) -> tuple[bool, Any]:
+    return (value is None, 0 if value is None else value)
+
+
+__all__ = ["CrashAfterCommit", "Database", "Lane", "MemoryBus", "MemoryClock", "MemoryEngine", "MemorySession"]

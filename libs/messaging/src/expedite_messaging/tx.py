@@ -1,0 +1,224 @@
+"""One transaction of a service: load, decide, save, emit.
+
+`Tx` is the same over PostgreSQL and in memory; only the `Session` below it differs. Nobody outside this package begins
+or commits a transaction.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from expedite_events import Decision, Effect, Event, Lane, row_of
+from expedite_events.decision import CancelTimer, SetTimer
+from expedite_events.envelope import Envelope, event_id_for, millis, uuid8
+from expedite_messaging.cause import Cause
+from expedite_messaging.collection import Book, Collection, Key
+
+S = TypeVar("S", bound=BaseModel)
+Where = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TimerRow:
+    kind: str
+    subject: str
+    level: int
+    key: str
+    due_at: datetime
+    data: Mapping[str, Any]
+    lane: Lane
+    correlation_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class EffectRow:
+    id: UUID
+    kind: str
+    subject: str
+    key: str
+    data: Mapping[str, Any]
+    lane: Lane
+    correlation_id: UUID
+    traceparent: str | None
+
+
+class Session(ABC):
+    """The primitives of one open transaction. Writes are visible to later reads of the same session."""
+
+    now: datetime  # business time, read from the database when the transaction began
+
+    @abstractmethod
+    async def fetch(self, collection: Collection[S], keys: Sequence[Key], lock: bool) -> dict[Key, S]:
+        """Rows by key; `lock` takes their row locks in key order, inserting nothing."""
+
+    @abstractmethod
+    async def reserve(self, collection: Collection[S], states: Sequence[S]) -> None:
+        """Insert missing rows, in key order, so that they can be locked; existing rows stay as they are."""
+
+    @abstractmethod
+    async def find(
+        self, collection: Collection[S], where: Where, order_by: Sequence[str], limit: int | None, offset: int
+    ) -> list[S]:
+        """Rows by column values, without locks. A list or tuple value means "any of"; None means IS NULL; a column
+        name with the suffix ``__lte``, ``__gte``, ``__lt``, ``__gt`` or ``__ne`` compares. ``-name`` sorts descending."""
+
+    @abstractmethod
+    async def count(self, collection: Collection[S], where: Where) -> int:
+        """How many rows match."""
+
+    @abstractmethod
+    async def save(self, collection: Collection[S], states: Sequence[S]) -> None:
+        """Insert or replace documents, one statement."""
+
+    @abstractmethod
+    async def add(self, collection: Collection[S], states: Sequence[S]) -> None:
+        """Insert documents that are written once; an existing key stays as it is."""
+
+    @abstractmethod
+    async def emit(self, envelopes: Sequence[Envelope]) -> None:
+        """Ledger and outbox rows, in order; numbers each key's `sequence`."""
+
+    @abstractmethod
+    async def timers(self, set_: Sequence[TimerRow], cancel: Sequence[CancelTimer]) -> None:
+        """Cancel, then set."""
+
+    @abstractmethod
+    async def effects(self, rows: Sequence[EffectRow]) -> None:
+        """Queue effects; a known (kind, subject) stays as it is."""
+
+
+class Tx:
+    """What a handler or an API route works with. Saving and emitting happen when the transaction ends."""
+
+    def __init__(self, service: str, session: Session) -> None:
+        self.service, self.session = service, session
+        self._books: dict[str, Book[Any]] = {}
+        self._added: dict[str, tuple[Collection[Any], dict[Key, Any]]] = {}
+        self._envelopes: dict[UUID, Envelope] = {}
+        self._timers: dict[tuple[str, str, int], TimerRow] = {}
+        self._cancelled: list[CancelTimer] = []
+        self._effects: dict[UUID, EffectRow] = {}
+
+    @property
+    def now(self) -> datetime:
+        """Business time of this transaction."""
+        return self.session.now
+
+    async def load(self, collection: Collection[S], keys: Iterable[Key]) -> Book[S]:
+        """The documents of these keys, ready to be decided on. Loading more keys later extends the same book."""
+        book: Book[S] = self._books.setdefault(collection.name, Book(collection, {}))
+        wanted = sorted({key for key in keys if key not in book}, key=_sortable)
+        if wanted:
+            if collection.lock and collection.new is not None:
+                await self.session.reserve(collection, [collection.blank(key) for key in wanted])
+            book._rows.update(await self.session.fetch(collection, wanted, collection.lock))
+        return book
+
+    async def find(
+        self,
+        collection: Collection[S],
+        where: Where | None = None,
+        *,
+        order_by: Sequence[str] = (),
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> list[S]:
+        """Committed documents by column values, without locks: for lists and for finding what to lock next."""
+        return await self.session.find(collection, where or {}, order_by, limit, offset)
+
+    async def count(self, collection: Collection[S], where: Where | None = None) -> int:
+        return await self.session.count(collection, where or {})
+
+    def add(self, collection: Collection[S], state: S) -> None:
+        """Write a document once (a movement, a log row); an existing key stays as it is."""
+        self._added.setdefault(collection.name, (collection, {}))[1].setdefault(collection.key_of(state), state)
+
+    def apply(self, cause: Cause, book: Book[S], decision: Decision[S]) -> None:
+        """Put the decision's state into the book and emit what it says."""
+        book.put(decision.state)
+        self.emit(cause, decision)
+
+    def emit(self, cause: Cause, decision: Decision[Any]) -> None:
+        """Register the events, timers and effects of a decision. For decisions over several books: put each state
+        yourself, then emit once."""
+        lane = cause.lane if decision.express is None else (Lane.EXPRESS if decision.express else Lane.STANDARD)
+        for event in decision.events:
+            self._emit_event(cause, event, lane)
+        for order in decision.timers:
+            if isinstance(order, CancelTimer):
+                self._cancel(order)
+            else:
+                self._set(cause, order, lane)
+        for effect in decision.effects:
+            self._effect(cause, effect, lane)
+
+    def _emit_event(self, cause: Cause, event: Event, lane: Lane) -> None:
+        row = row_of(event)
+        if self.service not in row.owners:
+            raise ValueError(f"{self.service} does not own {row.topic}")
+        event_id = event_id_for(cause.id, self.service, event, lane)
+        if event_id in self._envelopes:
+            raise ValueError(f"{row.topic} {row.key_of(event)} emitted twice by one cause: its identity is incomplete")
+        self._envelopes[event_id] = Envelope(
+            id=event_id,
+            service=self.service,
+            row=row,
+            key=row.key_of(event),
+            lane=Lane.EXPRESS if row.topic_on(lane).endswith(".express") else Lane.STANDARD,
+            event=event,
+            time=self.now,
+            correlation_id=cause.correlation_id,
+            causation_id=cause.id,
+            traceparent=cause.traceparent,
+        )
+
+    def _set(self, cause: Cause, order: SetTimer, lane: Lane) -> None:
+        identity = (order.kind, order.subject, order.level)
+        self._timers[identity] = TimerRow(
+            order.kind, order.subject, order.level, cause.key, order.due_at, order.data, lane, cause.correlation_id
+        )
+
+    def _cancel(self, order: CancelTimer) -> None:
+        for identity in [i for i in self._timers if i[:2] == (order.kind, order.subject)]:
+            if order.level in (None, identity[2]):
+                del self._timers[identity]
+        self._cancelled.append(order)
+
+    def _effect(self, cause: Cause, effect: Effect, lane: Lane) -> None:
+        effect_id = uuid8(millis(cause.id), self.service, effect.kind, effect.subject)
+        self._effects.setdefault(
+            effect_id,
+            EffectRow(
+                effect_id, effect.kind, effect.subject, cause.key, effect.data, lane, cause.correlation_id,
+                cause.traceparent,
+            ),
+        )  # fmt: skip
+
+    async def flush(self) -> None:
+        """Write everything: one statement per table. Called by the engine, once, before it commits."""
+        for book in self._books.values():
+            if book.changed:
+                await self.session.save(book.collection, [book.changed[k] for k in sorted(book.changed, key=_sortable)])
+        for collection, rows in self._added.values():
+            await self.session.add(collection, [rows[k] for k in sorted(rows, key=_sortable)])
+        if self._timers or self._cancelled:
+            await self.session.timers(list(self._timers.values()), self._cancelled)
+        if self._effects:
+            await self.session.effects(list(self._effects.values()))
+        if self._envelopes:
+            await self.session.emit(list(self._envelopes.values()))
+
+    @property
+    def emitted(self) -> tuple[Envelope, ...]:
+        return tuple(self._envelopes.values())
+
+
+def _sortable(key: Key) -> tuple[str, ...]:
+    return key if isinstance(key, tuple) else (key,)
