@@ -63,6 +63,11 @@ class Home:
         return self.root / "clock.json"
 
     @property
+    def mail(self) -> Path:
+        """A Maildir with every message the notifier sent."""
+        return self.root / "mail"
+
+    @property
     def kafka(self) -> Path:
         """Kafka's data and configuration."""
         return self.root / "kafka"

@@ -7,6 +7,7 @@ run as root, opens every parent folder of data and programs to everybody. Here t
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -21,6 +22,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
+from expedite_local import warden
 from expedite_local.errors import PortTaken, ServerFailed
 from expedite_local.home import short_hash, write_private
 from expedite_local.ports import free_port, port_is_free
@@ -30,6 +32,7 @@ SUPERUSER = "postgres"
 HOST = "127.0.0.1"
 _SYSTEM_FOLDER = Path("/var/lib")
 _ACCOUNT_NAME = "embedded_postgres"
+_OWNER_FILE = "test-owner"
 
 SETTINGS: dict[str, str] = {
     "listen_addresses": HOST,
@@ -94,6 +97,7 @@ class PostgresServer:
         """
         if self.pid is not None:
             return
+        self.stop()  # forget one that died
         if not port_is_free(self.port, HOST):
             raise PortTaken(f"port {self.port} for PostgreSQL is in use; choose another with --port-base")
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -188,12 +192,25 @@ def embedded_postgres(folder: Path) -> Iterator[str]:
     if external:
         yield external
         return
-    server = start(folder)
+    _sweep()
+    server = PostgresServer(folder, 0)
+    server.folder.mkdir(parents=True, exist_ok=True)
+    (server.folder / _OWNER_FILE).write_text(f"{os.getpid()} {warden.started_at(os.getpid())}", encoding="utf-8")
+    server.start()
     try:
         yield server.uri
     finally:
         server.stop()
         server.wipe()
+
+
+def _sweep() -> None:
+    """Delete what servers of killed test runs left in the system folder: only folders that name a dead owner."""
+    for marker in _SYSTEM_FOLDER.glob(f"expedite-*/{_OWNER_FILE}") if os.geteuid() == 0 else ():
+        with contextlib.suppress(OSError, ValueError):
+            pid, started = marker.read_text(encoding="utf-8").split()
+            if not warden.is_alive(int(pid), float(started)):
+                shutil.rmtree(marker.parent, ignore_errors=True)
 
 
 # --- running as root: an account, a folder and programs it can reach --------------------------------------------

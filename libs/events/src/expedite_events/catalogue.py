@@ -7,7 +7,7 @@ this table or checked against it. Wire names are written out: renaming a Python 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 from expedite_events import fulfillment as f
@@ -59,7 +59,6 @@ class Row:
     starts: tuple[Stage, ...] = ()
     stops: tuple[Stage, ...] = ()
     version: int = 1
-    example: str = field(default="")  # file name under examples/; the topic's name unless given
 
     def ce_type(self, service: str) -> str:
         """CloudEvents type, e.g. ``expedite.inventory.StockReserved.v1``."""
@@ -146,7 +145,7 @@ CATALOGUE: tuple[Row, ...] = (
         "Purchased goods were counted on the dock.", key=("receipt_id",), routing=Routing.STANDARD),
     Row(f.PickShort, "PickShort", (FULFILLMENT,), (INVENTORY, PRIORITIZER),
         "The shelf had less than the system said.", identity=("fulfilment_order_id", "units"),
-        custody="fulfillment -> inventory", compensation="units are sourced again", starts=(Stage.STOCK_LOCK,)),
+        custody="fulfillment -> inventory", compensation="units are sourced again", stops=(Stage.PREPARE,), starts=(Stage.STOCK_LOCK,)),
     Row(f.Packed, "Packed", (FULFILLMENT,), (SHIPPING, INVENTORY, PRIORITIZER),
         "A parcel stands on the dock.", identity=("parcel_id",), custody="fulfillment -> shipping",
         compensation="UnitsCancelled after put-back", stops=(Stage.PREPARE,), starts=(Stage.SHIP,)),

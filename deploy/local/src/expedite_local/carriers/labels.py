@@ -1,0 +1,93 @@
+"""Labels as a carrier sells them: ZPL for label printers and a 4 × 6 inch PDF, both with the tracking number as Code 128."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+import zxingcpp
+from fpdf import FPDF
+
+WIDTH_MM, HEIGHT_MM = 101.6, 152.4
+MODULE_MM, BAR_MM, BAR_TOP_MM = 0.38, 26.0, 92.0
+
+
+def make(carrier: str, service: str, number: str, ask: Mapping[str, Any]) -> dict[str, str]:
+    """`zpl` and `pdf_base64` of one label."""
+    lines = address_lines(ask)
+    return {
+        "zpl": zpl(carrier, service, number, lines),
+        "pdf_base64": base64.b64encode(pdf(carrier, service, number, lines)).decode(),
+    }
+
+
+def address_lines(ask: Mapping[str, Any]) -> list[str]:
+    """The recipient as printed."""
+    to, who = ask.get("to") or {}, ask.get("recipient") or {}
+    town = " ".join(str(part) for part in (to.get("postcode"), to.get("city")) if part)
+    parts = [
+        who.get("company"),
+        who.get("name"),
+        to.get("line1"),
+        to.get("line2"),
+        town,
+        to.get("region"),
+        to.get("country"),
+    ]
+    return [str(part) for part in parts if part]
+
+
+def bars(number: str) -> list[tuple[int, int]]:
+    """The dark bars of the Code 128 symbol: (first module, width in modules)."""
+    symbol = zxingcpp.create_barcode(number, zxingcpp.BarcodeFormat.Code128)
+    image: Any = symbol.to_image(scale=1, add_quiet_zones=False, add_hrt=False)
+    pixels, width = memoryview(image), image.shape[1]
+    row = [pixels[0, x] == 0 for x in range(width)]
+    found, start = [], None
+    for x, dark in enumerate([*row, False]):
+        if dark and start is None:
+            start = x
+        elif not dark and start is not None:
+            found.append((start, x - start))
+            start = None
+    return found
+
+
+def pdf(carrier: str, service: str, number: str, lines: list[str]) -> bytes:
+    """One page; the bars are drawn as shapes, so they are sharp at any resolution."""
+    page = FPDF(unit="mm", format=(WIDTH_MM, HEIGHT_MM))
+    page.set_auto_page_break(False)
+    page.add_page()
+    page.set_font("Helvetica", "B", 16)
+    page.text(6, 14, _latin(carrier))
+    page.text(6, 23, _latin(service))
+    page.set_font("Helvetica", size=12)
+    for index, line in enumerate(lines[:8]):
+        page.text(6, 38 + index * 6, _latin(line[:48]))
+    symbol = bars(number)
+    total = (symbol[-1][0] + symbol[-1][1]) * MODULE_MM
+    left = (WIDTH_MM - total) / 2
+    for start, width in symbol:
+        page.rect(left + start * MODULE_MM, BAR_TOP_MM, width * MODULE_MM, BAR_MM, style="F")
+    page.set_font("Courier", "B", 14)
+    page.text(left, BAR_TOP_MM + BAR_MM + 8, number)
+    return bytes(page.output())
+
+
+def zpl(carrier: str, service: str, number: str, lines: list[str]) -> str:
+    """The same for a 203 dpi label printer, in UTF-8."""
+    fields = [f"^FO40,60^A0N,44,44^FH^FD{_escape(carrier)}^FS", f"^FO40,120^A0N,36,36^FH^FD{_escape(service)}^FS"]
+    fields += [f"^FO40,{200 + i * 40}^A0N,30,30^FH^FD{_escape(line[:60])}^FS" for i, line in enumerate(lines[:8])]
+    fields.append(f"^FO60,700^BY3^BCN,200,Y,N,N^FD{number}^FS")
+    return "\n".join(["^XA", "^CI28", "^PW812", "^LL1218", *fields, "^XZ"])
+
+
+def _escape(text: str) -> str:
+    # ^ and ~ begin commands, _ begins an escape of ^FH: whoever writes them in an address must not program the printer.
+    return text.replace("_", "_5F").replace("^", "_5E").replace("~", "_7E").replace("\n", " ")
+
+
+def _latin(text: str) -> str:
+    # The PDF's built-in fonts know Latin-1 only; the ZPL label carries the full text.
+    return text.encode("latin-1", "replace").decode("latin-1")

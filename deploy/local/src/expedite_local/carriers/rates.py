@@ -1,0 +1,108 @@
+"""What the demo carriers sell: the services of the seed file, priced by weight and distance. Quotes need no memory: a
+quote id is derived from what was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import yaml
+
+from expedite_local.carriers.chance import draw, short_hash
+
+COVERED = frozenset({"EXPRESS_24", "NEXT_DAY", "SAME_DAY"})  # services with insurance and a signature
+ABROAD_HOURS, ABROAD_FACTOR = 24, 1.8
+CURRENCY = "GBP"
+REFUSES = 0.01  # share of labels a carrier will not sell: the next carrier has to take them
+
+
+class NoSuchService(Exception):
+    """The carrier does not sell that, or not for this parcel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One row of a carrier's price list."""
+
+    code: str
+    name: str
+    hours: int
+    base: float
+    per_kg: float
+    countries: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One carrier: how it signs its webhooks, what it sells, how its tracking numbers begin."""
+
+    carrier_id: str
+    name: str
+    webhook_format: str
+    prefix: str
+    services: tuple[Service, ...]
+
+
+@cache
+def profiles() -> Mapping[str, Profile]:
+    """The carriers of the seed file, by id."""
+    rows = yaml.safe_load((files("expedite_local.seeds") / "carriers.yaml").read_text(encoding="utf-8"))
+    return {row["carrier_id"]: _profile(row) for row in rows}
+
+
+def _profile(row: Mapping[str, Any]) -> Profile:
+    services = tuple(
+        Service(s["code"], s["name"], int(s["transit_hours"]), float(s["base_price"]), float(s["price_per_kg"]),
+                tuple(s.get("countries", ())))
+        for s in row["services"]
+    )  # fmt: skip
+    prefix = "".join(word[0] for word in row["carrier_id"].split("-")).upper()
+    return Profile(row["carrier_id"], row["name"], row["webhook_format"], prefix, services)
+
+
+def quote(profile: Profile, ask: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """All services the carrier offers for a parcel."""
+    return [_rate(profile, service, ask) for service in profile.services if _goes(service, ask)]
+
+
+def price_of(profile: Profile, code: str, ask: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """The rate behind a purchase; raises `NoSuchService` with the reason a carrier would give."""
+    for service in profile.services:
+        if service.code == code and _goes(service, ask):
+            if draw(seed, profile.carrier_id, "refuse", ask.get("parcel_id")) < REFUSES:
+                raise NoSuchService("no capacity left on this lane today")
+            return _rate(profile, service, ask)
+    raise NoSuchService(f"{profile.name} does not sell {code} for this parcel")
+
+
+def _goes(service: Service, ask: Mapping[str, Any]) -> bool:
+    sender, receiver = _country(ask, "from"), _country(ask, "to")
+    if not service.countries:
+        return True
+    # A dedicated lane stays in its country.
+    return receiver in service.countries and sender in (None, receiver)
+
+
+def _rate(profile: Profile, service: Service, ask: Mapping[str, Any]) -> dict[str, Any]:
+    abroad = _country(ask, "from") not in (None, _country(ask, "to"))
+    kilos = max(1, int(ask.get("weight_g") or 1)) / 1000
+    price = (service.base + service.per_kg * kilos) * (ABROAD_FACTOR if abroad else 1)
+    covered = service.code in COVERED
+    return {
+        "quote_id": "q_" + short_hash(profile.carrier_id, service.code, ask.get("parcel_id"), ask.get("weight_g")),
+        "service": service.code,
+        "name": service.name,
+        "price": round(price, 2),
+        "currency": CURRENCY,
+        "transit_hours": service.hours + (ABROAD_HOURS if abroad else 0),
+        "insured": covered,
+        "signature": covered,
+    }
+
+
+def _country(ask: Mapping[str, Any], end: str) -> str | None:
+    place = ask.get(end)
+    return place.get("country") if isinstance(place, Mapping) else None

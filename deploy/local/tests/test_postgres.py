@@ -1,0 +1,106 @@
+"""A real server is created, protected, restarted and found dead or alive."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from expedite_local.errors import PortTaken, ServerFailed
+from expedite_local.postgres import PostgresServer, embedded_postgres, server_account
+
+
+async def test_settings_that_promises_rest_on(postgres: PostgresServer) -> None:
+    connection = await asyncpg.connect(postgres.uri)
+    try:
+        wanted = {
+            "fsync": "on",
+            "synchronous_commit": "on",
+            "full_page_writes": "on",
+            "max_connections": "200",
+            "shared_buffers": "256MB",
+            "max_locks_per_transaction": "512",
+            "max_wal_size": "1GB",
+            "listen_addresses": "127.0.0.1",
+            "TimeZone": "UTC",
+        }
+        found = {name: await connection.fetchval("SELECT current_setting($1)", name) for name in wanted}
+        assert found == wanted
+        assert int(await connection.fetchval("SHOW server_version_num")) >= 180000
+    finally:
+        await connection.close()
+
+
+async def test_a_wrong_password_is_refused(postgres: PostgresServer) -> None:
+    with pytest.raises(asyncpg.InvalidPasswordError):
+        await asyncpg.connect(postgres.uri.replace(":", ":wrong-", 2).replace("postgresql:wrong-", "postgresql:"))
+
+
+def test_data_and_password_are_private(postgres: PostgresServer) -> None:
+    assert stat.S_IMODE((postgres.folder / "password").stat().st_mode) == 0o600
+    assert stat.S_IMODE(postgres.data.stat().st_mode) == 0o700
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="about running as root")
+def test_as_root_the_server_is_not_root_and_its_data_in_no_home_folder(postgres: PostgresServer) -> None:
+    account = server_account()
+    assert account is not None and account.uid != 0
+    assert postgres.data.stat().st_uid == account.uid
+    assert str(postgres.folder).startswith("/var/lib/expedite-")
+    assert postgres.pid is not None
+    assert Path(f"/proc/{postgres.pid}").stat().st_uid == account.uid
+
+
+async def test_data_survive_a_kill(tmp_path: Path) -> None:
+    server = PostgresServer(tmp_path, 0)
+    server.start()
+    try:
+        connection = await asyncpg.connect(server.uri)
+        await connection.execute("CREATE TABLE kept (id int); INSERT INTO kept VALUES (7)")
+        assert server.pid is not None
+        os.kill(server.pid, 9)
+        connection.terminate()
+        while server.pid is not None:
+            pass
+        server.start()
+        connection = await asyncpg.connect(server.uri)
+        assert await connection.fetchval("SELECT id FROM kept") == 7
+        await connection.close()
+    finally:
+        server.stop()
+        server.wipe()
+
+
+def test_a_taken_port_is_named(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(PortTaken, match=f"port {port} for PostgreSQL is in use"):
+            PostgresServer(tmp_path, port).start()
+
+
+def test_a_start_that_fails_shows_the_log(tmp_path: Path) -> None:
+    server = PostgresServer(tmp_path, 0)
+    server.start()
+    server.stop()
+    (server.data / "postgresql.conf").write_text("no_such_setting = 1\n")
+    try:
+        with pytest.raises(ServerFailed, match="no_such_setting"):
+            server.start()
+        assert server.pid is None
+    finally:
+        server.wipe()
+
+
+def test_embedded_postgres_uses_the_server_named_by_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://somebody@elsewhere/x")
+    with embedded_postgres(tmp_path / "unused") as url:
+        assert url == "postgresql://somebody@elsewhere/x"
+    assert not (tmp_path / "unused").exists()

@@ -1,0 +1,70 @@
+"""The wire: CloudEvents binary mode, deterministic ids."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from expedite_events import Lane, RaiseRequested, Units, UnitsCancelled, row_of
+from expedite_events.envelope import Envelope, Undecodable, decode, encode, event_id_for, millis, uuid7, uuid8
+
+NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
+RAISED = RaiseRequested(order_id="20261123-EC-000001", requested_by="p1", requested_at=NOW, reason="clinic")
+
+
+def envelope() -> Envelope:
+    cause = uuid7()
+    return Envelope(
+        id=event_id_for(cause, "prioritizer", RAISED, Lane.EXPRESS), service="prioritizer", row=row_of(RAISED),
+        key=RAISED.order_id, lane=Lane.EXPRESS, event=RAISED, time=NOW, correlation_id=cause, causation_id=cause,
+        sequence=3, traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    )  # fmt: skip
+
+
+def test_an_envelope_survives_the_wire() -> None:
+    sent = envelope()
+    assert decode(*encode(sent)) == sent
+
+
+@pytest.mark.parametrize(
+    ("topic", "edit", "says"),
+    [
+        ("Nonsense", {}, "not in the catalogue"),
+        ("RaiseRequested.express", {"ce_source": b"/expedite/shipping"}, "does not own"),
+        ("RaiseRequested.express", {"ce_type": b"expedite.prioritizer.RaiseRequested.v9"}, "unknown type"),
+        ("RaiseRequested.express", {"ce_id": b"not-a-uuid"}, "ValueError"),
+        ("RaiseRequested.express", {"ce_time": None}, "KeyError"),
+    ],
+)
+def test_what_is_not_ours_is_undecodable_and_says_why(topic: str, edit: dict, says: str) -> None:
+    """I4: a bad record is parked with its reason."""
+    _, key, value, headers = encode(envelope())
+    pairs = {**dict(headers), **edit}
+    with pytest.raises(Undecodable, match=says):
+        decode(topic, key, value, [(n, v) for n, v in pairs.items() if v is not None])
+
+
+@pytest.mark.parametrize("value", [b"", b"{", b"{}", None, b"[1]"])
+def test_a_broken_value_is_undecodable(value: bytes | None) -> None:
+    topic, key, _, headers = encode(envelope())
+    with pytest.raises(Undecodable):
+        decode(topic, key, value, headers)
+
+
+def test_unknown_fields_are_ignored() -> None:
+    topic, key, value, headers = encode(envelope())
+    assert decode(topic, key, value[:-1] + b',"added_later":1}', headers).event == RAISED
+
+
+def test_ids_are_time_ordered_and_deterministic() -> None:
+    cause = uuid7()
+    answer = UnitsCancelled(order_id="o", request_id="o-C1", units=Units.of(1, 1, 2), answered_by="inventory", at=NOW)
+    other = answer.model_copy(update={"units": Units.of(1, 3, 3)})
+    first = event_id_for(cause, "inventory", answer, Lane.EXPRESS)
+    assert first == event_id_for(cause, "inventory", answer, Lane.EXPRESS)
+    assert first != event_id_for(cause, "inventory", other, Lane.EXPRESS)
+    assert first != event_id_for(uuid7(), "inventory", answer, Lane.EXPRESS)
+    assert first.version == 8
+    assert first.variant == "specified in RFC 4122"
+    assert millis(first) == millis(cause)
+    assert uuid8(1, "a") < uuid8(2, "a")
+    assert uuid7().version == 7

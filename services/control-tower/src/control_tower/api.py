@@ -1,0 +1,292 @@
+"""The control tower's API: board, needs-action, order page, live stream, login."""
+
+from __future__ import annotations
+
+import hmac
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Query
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import BaseModel, ConfigDict, Field
+
+from control_tower.domain.card import Card
+from control_tower.feed import Feed
+from control_tower.store import CARDS, ENTRIES, LEVELS, PEOPLE
+from control_tower.views import OrderPage, Row, dump, page_of, row_of
+from expedite_chassis import Caller, EngineDep, Problem, RuntimeDep, require
+from expedite_chassis.auth import TOKEN_TTL_S, issue_token
+from expedite_events import Stage
+from expedite_messaging import Engine, Tx
+
+router = APIRouter(prefix="/api")
+Reader = Annotated[Caller, Depends(require("read"))]
+STAGES = tuple(s.value for s in Stage)
+
+ROLE_SCOPES: dict[str, frozenset[str]] = {
+    "picker": frozenset({"read", "floor:work"}),
+    "dispatcher": frozenset({"read", "floor:work"}),
+    "planner": frozenset({"read", "stock:write", "master:write"}),
+    "buyer": frozenset({"read", "stock:write"}),
+    "customer_care": frozenset({"read", "orders:read", "orders:write"}),
+    "operator": frozenset({"read", "orders:read", "orders:write", "orders:review", "priority:write"}),
+    "supervisor": frozenset({"read", "orders:read", "orders:write", "orders:review", "priority:write", "floor:work"}),
+    "director": frozenset({"read", "orders:read", "orders:write", "orders:review", "priority:write"}),
+    "sre": frozenset({"read", "ops"}),
+}
+BUILT_IN = "operator"  # the person that exists before any people were loaded
+
+
+class Login(BaseModel):
+    """Who wants in."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    person_id: Annotated[str, Field(min_length=1, max_length=64, description="id of a person, or `operator`")] = (
+        BUILT_IN
+    )
+    password: Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class Token(BaseModel):
+    token: str
+    expires_in_s: int
+    person_id: str
+    name: str
+    scopes: list[str]
+
+
+@router.post("/login")
+async def login(body: Login, engine: EngineDep, runtime: RuntimeDep) -> Token:
+    """A short-lived token with the person's scopes, which every service verifies by public key."""
+    expected = str(runtime.secrets.get("operator_password", ""))
+    person = (await engine.read(lambda tx: tx.load(PEOPLE, [body.person_id]))).get(body.person_id)
+    known = body.person_id == BUILT_IN or (person is not None and person.active)
+    if not (expected and hmac.compare_digest(body.password.encode(), expected.encode()) and known):
+        raise Problem(
+            401, "wrong-login", "Person or password is wrong", detail="`expedite status` prints the password."
+        )
+    if person is None:
+        name, scopes = "Operator", frozenset().union(*ROLE_SCOPES.values())
+    else:
+        name, scopes = (
+            person.name,
+            frozenset({"read"}).union(*(ROLE_SCOPES.get(role, frozenset()) for role in person.roles)),
+        )
+    token = issue_token(runtime.secrets["jwt_private_pem"], person_id=body.person_id, name=name, scopes=scopes)
+    return Token(token=token, expires_in_s=TOKEN_TTL_S, person_id=body.person_id, name=name, scopes=sorted(scopes))
+
+
+@router.post("/token")
+async def renew(runtime: RuntimeDep, caller: Reader) -> Token:
+    """A fresh token for somebody who still holds a valid one, so that a board on the wall stays logged in."""
+    if caller.person_id is None:
+        raise Problem(403, "not-a-person", "Only people's tokens are renewed", detail="API keys do not expire.")
+    token = issue_token(
+        runtime.secrets["jwt_private_pem"], person_id=caller.person_id, name=caller.name, scopes=caller.scopes
+    )
+    return Token(
+        token=token,
+        expires_in_s=TOKEN_TTL_S,
+        person_id=caller.person_id,
+        name=caller.name,
+        scopes=sorted(caller.scopes),
+    )
+
+
+@router.get("/config")
+async def config(runtime: RuntimeDep, caller: Reader) -> dict[str, Any]:
+    """Where the owners' APIs are: the board's buttons call them from the browser."""
+    return {"services": runtime.urls, "stages": STAGES, "you": {"name": caller.name, "scopes": sorted(caller.scopes)}}
+
+
+class Kpi(BaseModel):
+    """The header's figures. Lateness counts the present stage's deadline and the promise."""
+
+    open: int
+    red: int
+    late: int
+    at_risk: int  # promise within the next 60 minutes of business time
+    closed: int
+    cancelled: int
+
+
+class StageCount(BaseModel):
+    stage: str
+    green: int
+    yellow: int
+    red: int
+
+
+class Summary(BaseModel):
+    now: str
+    kpi: Kpi
+    stages: list[StageCount]
+
+
+async def _summary(engine: Engine) -> Summary:
+    from datetime import timedelta
+
+    async def load(tx: Tx) -> Summary:
+        async def count(**where: Any) -> int:
+            return await tx.count(CARDS, where)
+
+        stages = [
+            StageCount(
+                stage=stage,
+                **{light: await count(is_open=True, stage=stage, light=light) for light in ("green", "yellow", "red")},
+            )
+            for stage in STAGES
+        ]
+        kpi = Kpi(
+            open=sum(s.green + s.yellow + s.red for s in stages),
+            red=sum(s.red for s in stages),
+            late=await count(is_open=True, deadline__lt=tx.now),
+            at_risk=await count(is_open=True, promise_by__gte=tx.now, promise_by__lte=tx.now + timedelta(minutes=60)),
+            closed=await count(stage="closed"),
+            cancelled=await count(stage="cancelled"),
+        )
+        return Summary(now=tx.now.isoformat(), kpi=kpi, stages=stages)
+
+    return await engine.read(load)
+
+
+class _Cached:
+    """The summary is the same for everyone: counted at most once a second, however many boards look."""
+
+    def __init__(self) -> None:
+        self.at, self.value = 0.0, None
+
+    async def get(self, engine: Engine) -> Summary:
+        if self.value is None or time.monotonic() - self.at > 1.0:
+            self.value, self.at = await _summary(engine), time.monotonic()  # type: ignore[assignment]
+        return self.value  # type: ignore[return-value]
+
+
+@router.get("/summary")
+async def summary(engine: EngineDep, runtime: RuntimeDep, caller: Reader) -> Summary:
+    """Counts by stage and light, and the header's figures."""
+    return await runtime.shared("summary", _Cached).get(engine)
+
+
+class RowList(BaseModel):
+    now: str
+    items: list[Row]
+    next: int | None
+
+
+SORTS = {
+    "urgency": ("tier_rank", "deadline", "order_id"),
+    "promise": ("promise_by", "order_id"),
+    "newest": ("-order_id",),
+}
+
+
+@router.get("/board")
+async def board(
+    engine: EngineDep,
+    caller: Reader,
+    stage: Annotated[str | None, Query(pattern=f"^({'|'.join(STAGES)}|closed|cancelled)$")] = None,
+    light: Annotated[str | None, Query(pattern="^(green|yellow|red)$")] = None,
+    channel: str | None = None,
+    tier: Annotated[str | None, Query(pattern="^(urgent|high|regular|low)$")] = None,
+    q: Annotated[str | None, Query(max_length=80, description="order number, name, tag or tracking number")] = None,
+    sort: Annotated[str, Query(pattern="^(urgency|promise|newest)$")] = "urgency",
+    limit: Annotated[int, Query(ge=1, le=500)] = 200,
+    after: Annotated[int, Query(ge=0)] = 0,
+) -> RowList:
+    """Open orders, the most urgent first; ended ones when their stage is asked for or something is searched (H1)."""
+    where: dict[str, Any] = {
+        n: v for n, v in (("stage", stage), ("light", light), ("channel", channel), ("tier", tier)) if v
+    }
+    if q:
+        where["search_text__contains"] = q.strip().lower()
+    elif stage not in ("closed", "cancelled"):
+        where["is_open"] = True
+
+    async def load(tx: Tx) -> RowList:
+        cards = await tx.find(CARDS, where, order_by=SORTS[sort], limit=limit + 1, offset=after)
+        people = await tx.find(PEOPLE)
+        return RowList(
+            now=tx.now.isoformat(),
+            items=[row_of(card, people) for card in cards[:limit]],
+            next=after + limit if len(cards) > limit else None,
+        )
+
+    return await engine.read(load)
+
+
+@router.get("/needs-action")
+async def needs_action(
+    engine: EngineDep,
+    caller: Reader,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    after: Annotated[int, Query(ge=0)] = 0,
+) -> RowList:
+    """Exceptions, the least slack first, each with its suggested action (H2)."""
+
+    async def load(tx: Tx) -> RowList:
+        cards = await tx.find(
+            CARDS,
+            {"is_open": True, "light": "red"},
+            order_by=("deadline", "tier_rank", "order_id"),
+            limit=limit + 1,
+            offset=after,
+        )
+        people = await tx.find(PEOPLE)
+        return RowList(
+            now=tx.now.isoformat(),
+            items=[row_of(card, people) for card in cards[:limit]],
+            next=after + limit if len(cards) > limit else None,
+        )
+
+    return await engine.read(load)
+
+
+@router.get("/orders/{order_id}")
+async def order_page(order_id: str, engine: EngineDep, caller: Reader) -> OrderPage:
+    """One order: its facts and every event in one timeline, across services (H3)."""
+
+    async def load(tx: Tx) -> OrderPage | None:
+        card: Card | None = (await tx.load(CARDS, [order_id])).get(order_id)
+        if card is None:
+            return None
+        entries = await tx.find(ENTRIES, {"order_id": order_id}, order_by=("at",), limit=2000)
+        return page_of(card, entries, await tx.find(PEOPLE))
+
+    found = await engine.read(load)
+    if found is None:
+        raise Problem(
+            404, "unknown-order", "No event named this order yet", detail="Check the number, or wait a moment."
+        )
+    return found
+
+
+@router.get("/stock")
+async def stock(
+    engine: EngineDep, caller: Reader, sku: str | None = None, limit: Annotated[int, Query(ge=1, le=1000)] = 200
+) -> dict[str, Any]:
+    """Newest stock levels as inventory published them."""
+    found = await engine.read(
+        lambda tx: tx.find(LEVELS, {"sku": sku} if sku else {}, order_by=("sku", "warehouse_id"), limit=limit)
+    )
+    return {"items": [dump(level) for level in found], "next": None}
+
+
+@router.get("/stream", response_class=EventSourceResponse)
+async def stream(
+    engine: EngineDep,
+    runtime: RuntimeDep,
+    caller: Reader,
+    last_event_id: Annotated[str | None, Header()] = None,
+) -> AsyncIterator[ServerSentEvent]:
+    """Changed rows as they change. Resume with Last-Event-ID; `reset` asks to load the board again."""
+    feed = runtime.shared("feed", lambda: Feed(engine))
+    async for frame in feed.listen(last_event_id):
+        if frame is None:
+            yield ServerSentEvent(comment="still here")
+        else:
+            yield ServerSentEvent(
+                event="reset" if frame.reset else "rows", id=frame.cursor, data={"now": frame.now, "rows": frame.rows}
+            )

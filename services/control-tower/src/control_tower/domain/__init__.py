@@ -1,0 +1,1 @@
+"""Where every order is, folded from every event. Decides nothing."""

@@ -1,0 +1,1 @@
+"""What the customer and the staff are told, as pure decisions."""

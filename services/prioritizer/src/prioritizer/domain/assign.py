@@ -1,0 +1,190 @@
+"""How urgent an order is, by when each stage must be done, and when that is said again (B1, B2, B4).
+
+A revision is announced when tier, deadlines, promise, lane or content change, never for a score alone: every station would
+re-sort for nothing.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from expedite_events import (
+    CancelTimer,
+    Decision,
+    OrderEvent,
+    OrderReceived,
+    Outcome,
+    PriorityAssigned,
+    RaiseRequested,
+    Reason,
+    SetTimer,
+    Stage,
+    Tier,
+    Urgency,
+    already_done,
+)
+from prioritizer.domain.budgets import Span, budget_of
+from prioritizer.domain.clocks import due, reschedule
+from prioritizer.domain.facts import learn
+from prioritizer.domain.order import Order, Raise
+from prioritizer.domain.rules import score_of, tier_of
+from prioritizer.domain.world import World
+
+EXPIRY_TIMER = "raise-expires"
+
+
+def observe(order: Order, event: OrderEvent, world: World, now: datetime) -> Decision[Order]:
+    """An event about the order: remember the fact, assign urgency where the fact changes it, move the clocks."""
+    if order.ended_at:
+        return already_done(order)
+    known = learn(event, order)
+    if known is order:
+        return already_done(order)
+    if known.ended_at:
+        expiry = (CancelTimer(EXPIRY_TIMER, order.order_id),) if order.raised and order.raised.expires_at else ()
+        return Decision(state=known, timers=expiry).and_then(reschedule(known, world))
+    # A hold that is over moved the deadlines; while another is open nobody knows yet by how much.
+    moved = known.content is not order.content or (known.holds is not order.holds and not known.held)
+    if known.content and moved:
+        return assign(known, known.content, world, now, renewed=known.content is not order.content)
+    return reschedule(known, world)
+
+
+def assign(order: Order, content: OrderReceived, world: World, now: datetime, *, renewed: bool) -> Decision[Order]:
+    """Tier, deadlines and score by the rules, the raise and the pauses; announced when they differ from the present
+    revision, or when the content is new (`renewed`)."""
+    facts = facts_of(order, content, world)
+    base, express, why = tier_of(facts)
+    order = order.model_copy(update={"base_tier": base})
+    tier = base
+    if order.raised:
+        express = True
+        if order.raised.tier.rank < base.rank:
+            tier = order.raised.tier
+        why = (_by_hand(order.raised), *why)
+    deadlines, promise_by, promised = plan(order, content, world)
+    facts["slack_hours"] = slack_hours(promise_by, now, world.transit(facts["country"]))
+    score, points = score_of(facts)
+    old = order.urgency
+    if old and not renewed and (old.tier, old.deadlines, old.promise_by, old.express) == (
+        tier, deadlines, promise_by, express
+    ):  # fmt: skip
+        return reschedule(order, world)
+    urgency = Urgency(
+        tier=tier, score=score, revision=old.revision + 1 if old else 1, promise_by=promise_by, deadlines=deadlines,
+        express=express,
+    )  # fmt: skip
+    assigned = PriorityAssigned(
+        order_id=order.order_id, order_version=content.order_version, brief=content.brief, lines=content.lines,
+        urgency=urgency, reasons=(*why, *points, promised), assigned_at=now,
+    )  # fmt: skip
+    order = order.model_copy(update={"urgency": urgency})
+    return Decision(state=order, events=(assigned,)).and_then(reschedule(order, world))
+
+
+def facts_of(order: Order, content: OrderReceived, world: World) -> dict[str, Any]:
+    """What the rules may ask about an order, apart from its slack."""
+    brief = content.brief
+    # The product's own class where it is known; the line's, as the channel sent it, where not.
+    classes = {world.classes.get(line.sku, line.product_class) for line in content.lines}
+    return {
+        "kind": content.kind,
+        "urgent_mark": content.urgent_mark,
+        "tags": tuple(tag.strip().lower() for tag in brief.tags),
+        "level": brief.customer.level.strip().lower() if brief.customer.level else None,
+        "total": content.total,
+        "currency": brief.currency,
+        "country": brief.customer.ship_to.country,
+        "classes": tuple(sorted(classes)),
+        "short": order.short_at is not None,
+        "slack_hours": None,
+    }
+
+
+def plan(order: Order, content: OrderReceived, world: World) -> tuple[dict[Stage, datetime], datetime, Reason]:
+    """By when each stage must be done: the budgets in a row, in the working hours of the nearest warehouse, less the time
+    the order was held; the promise; and where the promise comes from."""
+    country = content.brief.customer.ship_to.country
+    place = world.nearest(country)
+    calendar = place.calendar if place else None
+    start = content.received_at
+    lock = due(order, Span.STOCK_LOCK, start, calendar)
+    prepare = due(order, Span.PREPARE, lock, calendar)
+    ship = due(order, Span.SHIP, prepare, calendar)
+    asked = content.promise_by
+    if asked and asked > start:
+        promise_by = asked
+        # The last moment at which the fastest carrier still keeps the date; a date that cannot be kept any more asks
+        # for shipping as soon as the goods are packed.
+        ship = min(ship, max(prepare, asked - world.transit(country)))
+        reason = Reason(rule="promise", points=0, text=f"The channel asked for delivery by {asked:%Y-%m-%d %H:%M %Z}")
+    else:
+        tier = min((order.base_tier, *((order.raised.tier,) if order.raised else ())), key=lambda t: t.rank)
+        promise_by = ship + budget_of(Span.DELIVERY, tier).time
+        hours = budget_of(Span.DELIVERY, tier).minutes // 60
+        ignored = f" (the date asked for, {asked:%Y-%m-%d %H:%M %Z}, is not after the order)" if asked else ""
+        reason = Reason(
+            rule="promise", points=0, text=f"No date asked for{ignored}: {tier} orders arrive {hours} h after shipping"
+        )
+    deadlines = {
+        Stage.AUDIT: due(order, Span.AUDIT, start, calendar),
+        Stage.STOCK_LOCK: lock,
+        Stage.PREPARE: prepare,
+        Stage.SHIP: ship,
+        Stage.TRACK: due(order, Span.TRACK, ship, None, pauses=False),
+        Stage.CONFIRM: due(order, Span.CONFIRM, promise_by, None, pauses=False),
+    }
+    return deadlines, promise_by, reason
+
+
+def slack_hours(promise_by: datetime, now: datetime, transit: timedelta) -> float:
+    """Hours that may still be lost inside the house before the promise is, with the fastest carrier; negative: late."""
+    return round((promise_by - now - transit) / timedelta(hours=1), 1)
+
+
+def raise_by_hand(
+    order: Order, tier: Tier, reason: str, by: str, expires_at: datetime | None, world: World, now: datetime
+) -> Decision[Order]:
+    """Expedite an order (B4). One that is not seen yet is asked for on the express lane and remembered as raised. Raising
+    again to the same or a lower tier is already done, unless the expiry changes."""
+    if order.ended_at:
+        return Decision(state=order, outcome=Outcome.TOO_LATE)
+    before = order.raised
+    if before and before.tier.rank <= tier.rank and before.expires_at == expires_at:
+        return already_done(order)
+    if before and before.tier.rank <= tier.rank:
+        raised = before.model_copy(update={"expires_at": expires_at})
+    else:
+        raised = Raise(tier=tier, reason=reason, by=by, at=now, expires_at=expires_at)
+    timer = (
+        SetTimer(EXPIRY_TIMER, order.order_id, expires_at) if expires_at else CancelTimer(EXPIRY_TIMER, order.order_id)
+    )
+    order = order.model_copy(update={"raised": raised})
+    started = Decision(state=order, timers=(timer,), express=True)
+    if order.content:
+        return started.and_then(assign(order, order.content, world, now, renewed=False))
+    if before:
+        return started.and_then(reschedule(order, world))
+    asking = RaiseRequested(order_id=order.order_id, requested_by=by, requested_at=now, reason=reason)
+    return Decision(state=order, timers=(timer,), events=(asking,), express=True).and_then(reschedule(order, world))
+
+
+def lower(order: Order, world: World, now: datetime) -> Decision[Order]:
+    """Undo a raise, by hand or because it expired: the rules alone decide again (B4)."""
+    if order.ended_at:
+        return Decision(state=order, outcome=Outcome.TOO_LATE)
+    if not order.raised:
+        return already_done(order)
+    order = order.model_copy(update={"raised": None})
+    started = Decision(state=order, timers=(CancelTimer(EXPIRY_TIMER, order.order_id),))
+    if order.content:
+        return started.and_then(assign(order, order.content, world, now, renewed=False))
+    return started.and_then(reschedule(order, world))
+
+
+def _by_hand(raised: Raise) -> Reason:
+    until = f" until {raised.expires_at:%Y-%m-%d %H:%M %Z}" if raised.expires_at else ""
+    return Reason(
+        rule="raised-by-hand", points=0, text=f"Raised to {raised.tier} by {raised.by}{until}: {raised.reason}"
+    )

@@ -1,0 +1,228 @@
+"""What each event teaches about an order.
+
+Topics and lanes have no common order, so a stop may come before its start. Learning is therefore a union: the same facts
+give the same file, whichever came first, and a fact that is known already changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import singledispatch
+from typing import Any, TypeVar
+
+from expedite_events import (
+    NO_UNITS,
+    CancelRequested,
+    CustomerNotified,
+    Delivered,
+    DeliveryDelayed,
+    OrderBackordered,
+    OrderCancelled,
+    OrderClosed,
+    OrderEvent,
+    OrderHeld,
+    OrderHoldReleased,
+    OrderReceived,
+    Packed,
+    ParcelReturned,
+    PickShort,
+    Settled,
+    ShipmentLost,
+    ShipmentTracked,
+    Shipped,
+    StockReserved,
+    StockShort,
+    TransferDispatched,
+    TransferReceived,
+    TransferRequested,
+    Units,
+    Value,
+)
+from prioritizer.domain.order import Ask, Backorder, FulfilmentOrder, Hold, Order, Parcel, Piece, Transfer
+
+V = TypeVar("V", bound=Value)
+
+
+@singledispatch
+def learn(event: OrderEvent, order: Order) -> Order:
+    """The order's file with one more fact. Learning the same fact again changes nothing."""
+    raise NotImplementedError(type(event).__name__)
+
+
+@learn.register
+def _(event: OrderReceived, order: Order) -> Order:
+    if order.content and order.content.order_version >= event.order_version:
+        return order
+    return _with(order, content=event)
+
+
+@learn.register
+def _(event: OrderHeld, order: Order) -> Order:
+    known = order.holds.get(event.hold_id) or Hold(kind=event.kind)
+    if known.held_at:
+        return order
+    hold = _with(known, kind=event.kind, held_at=event.held_at, due_at=event.due_at, owner=event.owner)
+    return _with(order, holds={**order.holds, event.hold_id: hold})
+
+
+@learn.register
+def _(event: OrderHoldReleased, order: Order) -> Order:
+    known = order.holds.get(event.hold_id) or Hold(kind=event.kind)
+    if known.released_at:
+        return order
+    return _with(order, holds={**order.holds, event.hold_id: _with(known, released_at=event.released_at)})
+
+
+@learn.register
+def _(event: CancelRequested, order: Order) -> Order:
+    if event.request_id in order.asks:
+        return order
+    return _with(order, asks={**order.asks, event.request_id: Ask(units=event.units, standing=event.standing)})
+
+
+@learn.register(OrderCancelled)
+@learn.register(OrderClosed)
+def _(event: OrderCancelled | OrderClosed, order: Order) -> Order:
+    return order.ended(event.cancelled_at if isinstance(event, OrderCancelled) else event.closed_at)
+
+
+@learn.register
+def _(event: StockReserved, order: Order) -> Order:
+    known = _fulfilment(order, event.fulfilment_order_id, event.warehouse_id)
+    if known.reserved_at:
+        return order
+    known = _with(known, reserved=event.units, reserved_at=event.reserved_at)
+    return _settle(_fulfilment_is(order, event.fulfilment_order_id, known), event.settled)
+
+
+@learn.register
+def _(event: PickShort, order: Order) -> Order:
+    known = _fulfilment(order, event.fulfilment_order_id, event.warehouse_id)
+    known = _with(known, short=_and(known.short, event.units - known.short_units, event.at))
+    return _settle(_fulfilment_is(order, event.fulfilment_order_id, known), event.settled)
+
+
+@learn.register
+def _(event: Packed, order: Order) -> Order:
+    known = _fulfilment(order, event.fulfilment_order_id, event.warehouse_id)
+    order = _fulfilment_is(order, event.fulfilment_order_id, _with(known, packed=known.packed | event.units))
+    parcel = order.parcels.get(event.parcel_id, Parcel())
+    if not parcel.packed_at:
+        parcel = _with(parcel, warehouse_id=event.warehouse_id, packed=event.units, packed_at=event.packed_at)
+    return _settle(_parcel_is(order, event.parcel_id, parcel), event.settled)
+
+
+@learn.register
+def _(event: StockShort, order: Order) -> Order:
+    return _with(order, short_at=min(event.at, order.short_at or event.at))
+
+
+@learn.register
+def _(event: OrderBackordered, order: Order) -> Order:
+    known = Backorder(units=event.units, since=event.since, estimated_at=event.estimated_at)
+    return order if known in order.backorders else _with(order, backorders=(*order.backorders, known))
+
+
+@learn.register
+def _(event: TransferRequested, order: Order) -> Order:
+    known = order.transfers.get(event.transfer_id, Transfer())
+    known = _with(known, units=event.units, requested_at=known.requested_at or event.requested_at)
+    return _with(order, transfers={**order.transfers, event.transfer_id: known})
+
+
+@learn.register
+def _(event: TransferDispatched, order: Order) -> Order:
+    known = order.transfers.get(event.transfer_id, Transfer())
+    return _with(order, transfers={**order.transfers, event.transfer_id: _with(known, lost=known.lost | event.missing)})
+
+
+@learn.register
+def _(event: TransferReceived, order: Order) -> Order:
+    known = order.transfers.get(event.transfer_id, Transfer())
+    known = _with(known, lost=known.lost | event.missing, received_at=known.received_at or event.at)
+    return _with(order, transfers={**order.transfers, event.transfer_id: known})
+
+
+@learn.register
+def _(event: Shipped, order: Order) -> Order:
+    known = order.parcels.get(event.parcel_id, Parcel())
+    if known.shipped_at:
+        return order
+    known = _with(
+        known, warehouse_id=event.warehouse_id, shipped=event.units, shipped_at=event.shipped_at,
+        expected_at=max(event.expected_at, known.expected_at or event.expected_at),
+    )  # fmt: skip
+    return _parcel_is(order, event.parcel_id, known)
+
+
+@learn.register
+def _(event: ShipmentTracked, order: Order) -> Order:
+    known = order.parcels.get(event.parcel_id, Parcel())
+    if known.status_at and known.status_at >= event.occurred_at:
+        return order
+    return _parcel_is(order, event.parcel_id, _with(known, status=event.status, status_at=event.occurred_at))
+
+
+@learn.register
+def _(event: DeliveryDelayed, order: Order) -> Order:
+    known = order.parcels.get(event.parcel_id, Parcel())
+    latest = max(event.new_expected_at, known.expected_at or event.new_expected_at)
+    return _parcel_is(order, event.parcel_id, _with(known, expected_at=latest))
+
+
+@learn.register
+def _(event: Delivered, order: Order) -> Order:
+    known = order.parcels.get(event.parcel_id, Parcel())
+    pieces = _and(known.delivered, event.units - known.delivered_units, event.delivered_at)
+    return _parcel_is(order, event.parcel_id, _with(known, delivered=pieces))
+
+
+@learn.register(ShipmentLost)
+@learn.register(ParcelReturned)
+def _(event: ShipmentLost | ParcelReturned, order: Order) -> Order:
+    known = order.parcels.get(event.parcel_id, Parcel())
+    pieces = _and(known.failed, event.units - known.failed_units, event.at)
+    return _settle(_parcel_is(order, event.parcel_id, _with(known, failed=pieces)), event.settled)
+
+
+@learn.register
+def _(event: CustomerNotified, order: Order) -> Order:
+    if event.kind != "shipped" or event.audience != "customer":
+        return order
+    known = order.parcels.get(event.occasion, Parcel())
+    if known.told_at:
+        return order
+    return _parcel_is(order, event.occasion, _with(known, told_at=event.sent_at))
+
+
+def _with(state: V, **changes: Any) -> V:
+    """The same state with some fields replaced; itself when nothing differs."""
+    if all(getattr(state, name) == value for name, value in changes.items()):
+        return state
+    return state.model_copy(update=changes)
+
+
+def _and(pieces: tuple[Piece, ...], units: Units, at: datetime) -> tuple[Piece, ...]:
+    return (*pieces, Piece(units=units, at=at)) if units else pieces
+
+
+def _fulfilment(order: Order, fulfilment_order_id: str, warehouse_id: str) -> FulfilmentOrder:
+    return order.fulfilments.get(fulfilment_order_id) or FulfilmentOrder(warehouse_id=warehouse_id)
+
+
+def _fulfilment_is(order: Order, fulfilment_order_id: str, known: FulfilmentOrder) -> Order:
+    return _with(order, fulfilments={**order.fulfilments, fulfilment_order_id: known})
+
+
+def _parcel_is(order: Order, parcel_id: str, known: Parcel) -> Order:
+    return _with(order, parcels={**order.parcels, parcel_id: known})
+
+
+def _settle(order: Order, settled: Sequence[Settled]) -> Order:
+    if not settled:
+        return order
+    known = dict(order.settled)
+    for answer in settled:
+        known[answer.request_id] = known.get(answer.request_id, NO_UNITS) | answer.units
+    return _with(order, settled=known)

@@ -1,0 +1,220 @@
+"""What the prioritizer knows about one order.
+
+Its file holds the facts that events taught (`facts.py`), the urgency last announced, who was told of what, and the timers
+that are set. Clocks are not stored: they are derived from all facts together (`clocks.py`). Units are compared as sets, so
+a split order, a short pick or a lost parcel needs no rules of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from pydantic import Field
+
+from expedite_events import (
+    NO_UNITS,
+    HoldKind,
+    OrderReceived,
+    Tier,
+    TrackingStatus,
+    Units,
+    Urgency,
+    Value,
+)
+from prioritizer.domain.worktime import Interval, merged
+
+
+class Piece(Value):
+    """Units that something happened to at a moment."""
+
+    units: Units
+    at: datetime
+
+
+class Hold(Value):
+    """A hold; one of which only the release is known yet has no `held_at` and holds nothing (its tombstone)."""
+
+    kind: HoldKind
+    held_at: datetime | None = None
+    due_at: datetime | None = None
+    owner: str | None = None
+    released_at: datetime | None = None
+
+    @property
+    def open(self) -> bool:
+        return self.held_at is not None and self.released_at is None
+
+
+class FulfilmentOrder(Value):
+    """Units to be picked in one warehouse, and what became of them."""
+
+    warehouse_id: str
+    reserved: Units = NO_UNITS
+    reserved_at: datetime | None = None
+    packed: Units = NO_UNITS
+    short: tuple[Piece, ...] = ()
+
+    @property
+    def short_units(self) -> Units:
+        return Units.union(piece.units for piece in self.short)
+
+    @property
+    def locked(self) -> Units:
+        """Units this fulfilment order is known to have had: packed or short ones were reserved, though the
+        announcement may still be on its way."""
+        return self.reserved | self.packed | self.short_units
+
+
+class Parcel(Value):
+    """A parcel, from the dock to its end."""
+
+    warehouse_id: str | None = None
+    packed: Units = NO_UNITS
+    packed_at: datetime | None = None
+    shipped: Units = NO_UNITS
+    shipped_at: datetime | None = None
+    told_at: datetime | None = None  # the customer knows that it left
+    delivered: tuple[Piece, ...] = ()
+    failed: tuple[Piece, ...] = ()  # lost or returned
+    status: TrackingStatus | None = None
+    status_at: datetime | None = None
+    expected_at: datetime | None = None
+
+    @property
+    def delivered_units(self) -> Units:
+        return Units.union(piece.units for piece in self.delivered)
+
+    @property
+    def failed_units(self) -> Units:
+        return Units.union(piece.units for piece in self.failed)
+
+    @property
+    def left(self) -> bool:
+        """The carrier has it: handed over, scanned, or already at its end."""
+        scanned = self.status not in (None, TrackingStatus.PENDING, TrackingStatus.CANCELLED, TrackingStatus.UNKNOWN)
+        return bool(self.shipped_at or scanned or self.delivered or self.failed)
+
+
+class Transfer(Value):
+    """Pegged units on their way between warehouses; `lost` were missing at either end."""
+
+    units: Units = NO_UNITS
+    requested_at: datetime | None = None
+    received_at: datetime | None = None
+    lost: Units = NO_UNITS
+
+
+class Backorder(Value):
+    """Units waiting for receipts, with the date the customer was told."""
+
+    units: Units
+    since: datetime
+    estimated_at: datetime
+
+
+class Ask(Value):
+    """A cancel request: the clocks do not chase these units any more, unless it was refused and is not standing."""
+
+    units: Units
+    standing: bool
+
+
+class Raise(Value):
+    """An order expedited by hand (B4): reversible, may expire."""
+
+    tier: Tier
+    reason: str
+    by: str
+    at: datetime
+    expires_at: datetime | None = None
+
+
+class Told(Value):
+    """Who was told that a clock ran over: one person per level, in order."""
+
+    people: tuple[str, ...]
+    last_at: datetime
+    exhausted: bool = False  # nobody above the last one
+
+
+class Due(Value):
+    """The timer that is set for a clock."""
+
+    level: int
+    at: datetime
+
+
+class Order(Value):
+    """The file of one order. `ended_at` makes it a tombstone: content is dropped, later events change nothing."""
+
+    order_id: str
+    content: OrderReceived | None = None
+    urgency: Urgency | None = None
+    base_tier: Tier = Tier.REGULAR  # what the rules alone say
+    raised: Raise | None = None
+    holds: dict[str, Hold] = Field(default_factory=dict)
+    fulfilments: dict[str, FulfilmentOrder] = Field(default_factory=dict)
+    parcels: dict[str, Parcel] = Field(default_factory=dict)
+    transfers: dict[str, Transfer] = Field(default_factory=dict)
+    backorders: tuple[Backorder, ...] = ()
+    short_at: datetime | None = None
+    asks: dict[str, Ask] = Field(default_factory=dict)
+    settled: dict[str, Units] = Field(default_factory=dict)  # by request id: units for which it was answered with no
+    told: dict[str, Told] = Field(default_factory=dict)  # by clock id
+    timers: dict[str, Due] = Field(default_factory=dict)  # by clock id
+    ended_at: datetime | None = None
+
+    @classmethod
+    def unseen(cls, order_id: str) -> Order:
+        return cls(order_id=order_id)
+
+    @property
+    def tier(self) -> Tier:
+        """The tier the clocks run by; before the order is assigned, the one it was raised to."""
+        if self.urgency:
+            return self.urgency.tier
+        return self.raised.tier if self.raised else self.base_tier
+
+    @property
+    def units(self) -> Units:
+        """All units ordered, as far as known."""
+        return Units.union(line.units for line in self.content.lines) if self.content else NO_UNITS
+
+    @property
+    def held(self) -> bool:
+        """Whether any hold is open."""
+        return any(hold.open for hold in self.holds.values())
+
+    @property
+    def pauses(self) -> tuple[Interval, ...]:
+        """The union of the held intervals that are over, by event time."""
+        return merged([(h.held_at, h.released_at) for h in self.holds.values() if h.held_at and h.released_at])
+
+    @property
+    def doomed(self) -> Units:
+        """Units that will not be delivered if nobody refuses: asked to be cancelled, and not settled with a no. A
+        settled standing request holds again when the units come back, so its refusal does not count."""
+        return Units.union(
+            ask.units if ask.standing else ask.units - self.settled.get(request, NO_UNITS)
+            for request, ask in self.asks.items()
+        )
+
+    def ended(self, at: datetime) -> Order:
+        """The tombstone: urgency and who was told stay, everything else is forgotten (I5)."""
+        return Order(
+            order_id=self.order_id, urgency=self.urgency, base_tier=self.base_tier, raised=self.raised, told=self.told,
+            timers=self.timers, ended_at=at,
+        )  # fmt: skip
+
+
+def layers(sets: Iterable[Units]) -> list[Units]:
+    """How often each unit occurs: the k-th set holds the units that occur more than k times."""
+    out: list[Units] = []
+    for units in sets:
+        carry, depth = units, 0
+        while carry:
+            if depth == len(out):
+                out.append(NO_UNITS)
+            out[depth], carry, depth = out[depth] | carry, out[depth] & carry, depth + 1
+    return out

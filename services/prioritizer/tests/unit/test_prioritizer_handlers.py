@@ -1,0 +1,98 @@
+"""The handlers over an in-memory engine: history, breaches, lanes, copies of master data."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from expedite_events import Lane, PriorityAssigned, ProductChanged, SLABreached, Stage, Tier
+from expedite_messaging.memory import MemoryClock, MemoryEngine
+from prioritizer.domain.world import Person
+from prioritizer.handlers import handlers
+from prioritizer.store import BREACHES, HISTORY, ORDERS, PEOPLE, WAREHOUSES
+
+
+@pytest.fixture
+def engine(story: Any) -> MemoryEngine:
+    return MemoryEngine(handlers, MemoryClock(story.at(0)))
+
+
+async def fire(engine: MemoryEngine) -> None:
+    while due := engine.due():
+        await engine.fire([due[0]])
+
+
+def test_every_event_the_catalogue_names_has_a_handler() -> None:
+    """C1: no event that moves a clock is unheard."""
+    assert handlers.missing() == ()
+
+
+async def test_an_order_is_assigned_once_on_its_lane(engine: MemoryEngine, story: Any) -> None:
+    """B1, B2: urgency goes out once with history; the slow copy of an announcement changes nothing."""
+    await engine.deliver([story.envelope(story.received(urgent_mark=True), lane=Lane.EXPRESS)])
+    await engine.deliver([story.envelope(story.received(urgent_mark=True))])
+    (sent,) = engine.db.outbox
+    assert isinstance(sent.event, PriorityAssigned)
+    assert (sent.lane, sent.event.urgency.tier, sent.event.lines[0].sku) == (Lane.EXPRESS, Tier.URGENT, "A")
+    (kept,) = engine.db.rows[HISTORY.name].values()
+    assert kept.model_dump()["reasons"][0]["rule"] == "urgent-mark"
+    assert "ann@example.com" not in kept.model_dump_json()
+
+
+async def test_a_batch_of_an_order_and_its_lock_leaves_one_timer(engine: MemoryEngine, story: Any) -> None:
+    """C4: timers follow within one batch as they do across batches."""
+    await engine.deliver([story.envelope(story.received()), story.envelope(story.received())])
+    assert [key[1] for key in engine.db.timers] == [f"{story.order_id}/stock_lock"]
+    await engine.deliver([story.envelope(story.reserved(0.1, 1, story.all))])
+    assert [key[1] for key in engine.db.timers] == [f"{story.order_id}-F1/prepare"]
+
+
+async def test_a_breach_is_announced_and_kept_open_until_the_order_ends(engine: MemoryEngine, story: Any) -> None:
+    """C3: owner first, then the superior; after the end nothing fires."""
+    people = (
+        Person(person_id="lead", name="L", email="l@x"),
+        Person(person_id="olga", name="O", email="o@x", superior="lead", stages=(Stage.STOCK_LOCK,)),
+    )
+
+    async def seed(tx: Any) -> None:
+        book = await tx.load(PEOPLE, [p.person_id for p in people])
+        for person in people:
+            book.put(person)
+
+    await engine.transact([], seed)
+    await engine.deliver([story.envelope(story.received())])
+    await fire(engine)
+    assert not engine.db.rows[BREACHES.name]
+    engine.clock.advance(timedelta(hours=1))
+    await fire(engine)
+    engine.clock.advance(timedelta(hours=2))
+    await fire(engine)
+    told = [e.event.owner for e in engine.db.outbox if isinstance(e.event, SLABreached)]
+    assert told == ["olga", "lead"]
+    assert set(engine.db.rows[BREACHES.name]) == {f"{story.order_id}.stock_lock.{level}" for level in (0, 1)}
+    await engine.deliver([story.envelope(story.closed(3))])
+    assert not engine.db.timers
+    engine.clock.advance(timedelta(days=90))
+    await fire(engine)
+    await engine.deliver([story.envelope(story.packed(4, 1, 1, story.all))])
+    assert not engine.db.timers
+    order = engine.db.rows[ORDERS.name][story.order_id]
+    assert "ann@example.com" not in order.model_dump_json()
+
+
+async def test_master_data_is_copied_by_revision_and_bad_calendars_are_parked(engine: MemoryEngine, story: Any) -> None:
+    """C2, I4: the newest snapshot wins; one with an impossible zone waits for repair and harms no deadline."""
+    await engine.deliver([story.envelope(story.warehouse(revision=2, opens="07:00"))])
+    await engine.deliver([story.envelope(story.warehouse(revision=1))])
+    assert engine.db.rows[WAREHOUSES.name]["W1"].model_dump()["calendar"]["opens"] == "07:00"
+    await engine.deliver([story.envelope(story.warehouse("W9", time_zone="Mars/Base"))])
+    assert list(engine.db.parked) == ["W9"]
+    product = ProductChanged(sku="B", name="B", product_class="perishable")
+    await engine.deliver([story.envelope(product)])
+    await engine.deliver([story.envelope(story.carrier(12))])
+    await engine.deliver([story.envelope(story.received())])
+    (sent,) = engine.db.outbox
+    assert isinstance(sent.event, PriorityAssigned)
+    assert "perishable" in {reason.rule for reason in sent.event.reasons}

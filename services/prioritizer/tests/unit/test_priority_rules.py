@@ -1,0 +1,169 @@
+"""Tiers, scores and reasons (B1, B2)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from expedite_events import PriorityAssigned, Stage, StockShort, Tier
+from expedite_events.inventory import Remedy
+from prioritizer.domain.assign import lower, observe, raise_by_hand
+from prioritizer.domain.budgets import BUDGETS, Span
+from prioritizer.domain.order import Order
+from prioritizer.domain.rules import RULES
+from prioritizer.domain.world import Carrier, Warehouse, World
+
+
+def assigned(story: Any, world: World | None = None, hours: float = 0, **given: Any) -> PriorityAssigned:
+    decision = observe(Order.unseen(story.order_id), story.received(**given), world or World(), story.at(hours))
+    (event,) = decision.events
+    assert isinstance(event, PriorityAssigned)
+    assert decision.express == event.urgency.express
+    return event
+
+
+@pytest.mark.parametrize(
+    ("given", "tier", "rule", "express"),
+    [
+        ({}, Tier.REGULAR, "default", False),
+        ({"urgent_mark": True}, Tier.URGENT, "urgent-mark", True),
+        ({"tags": ("Urgent",)}, Tier.URGENT, "urgent-tag", True),
+        ({"tags": ("加急",)}, Tier.URGENT, "urgent-tag", True),
+        ({"level": "Diamond"}, Tier.HIGH, "vip-customer", False),
+        ({"level": "VIP"}, Tier.HIGH, "vip-customer", False),
+        ({"level": "gold"}, Tier.REGULAR, "default", False),
+        ({"tags": ("custom",)}, Tier.HIGH, "custom-order", False),
+        ({"tags": ("定制",)}, Tier.HIGH, "custom-order", False),
+        ({"total": 1000}, Tier.HIGH, "high-value", False),
+        ({"total": 999.99}, Tier.REGULAR, "default", False),
+        ({"total": 1000, "currency": "JPY"}, Tier.REGULAR, "default", False),
+        ({"total": 150_000, "currency": "JPY"}, Tier.HIGH, "high-value-jpy", False),
+        ({"kind": "return"}, Tier.LOW, "deferrable-return", False),
+        ({"kind": "return", "tags": ("quality",)}, Tier.REGULAR, "default", False),
+        ({"kind": "return", "level": "vip"}, Tier.HIGH, "vip-customer", False),
+        ({"urgent_mark": True, "kind": "return", "total": 5000}, Tier.URGENT, "urgent-mark", True),
+    ],
+)
+def test_tiers(story: Any, given: dict[str, Any], tier: Tier, rule: str, express: bool) -> None:
+    """B1, B2: four tiers by rules as data; the decisive rule is the first reason."""
+    event = assigned(story, **given)
+    assert (event.urgency.tier, event.reasons[0].rule, event.urgency.express) == (tier, rule, express)
+    assert event.urgency.revision == 1
+
+
+def test_reasons_name_rule_points_and_inputs(story: Any) -> None:
+    """B2: every point of the score is explained, with the inputs in words."""
+    world = World(carriers=[Carrier.of(story.carrier(24))], classes={"A": "perishable"})
+    event = assigned(story, world, level="vip", total=1234.5, promise_by=story.at(30))
+    texts = {reason.rule: reason.text for reason in event.reasons}
+    assert "vip" in texts["vip-customer"]
+    assert "1234.5 GBP" in texts["high-value"]
+    assert "perishable" in texts["perishable"]
+    assert "6.0 h of slack" in texts["slack-8h"]
+    assert event.urgency.score == sum(reason.points for reason in event.reasons) > 0
+
+
+def test_less_slack_and_short_stock_score_higher(story: Any) -> None:
+    """B1: score inside the tier from slack, product, customer, value and stock."""
+    plain = assigned(story, promise_by=story.at(200)).urgency.score
+    assert assigned(story, promise_by=story.at(10)).urgency.score > plain
+    assert assigned(story, promise_by=story.at(200), klass="valuable").urgency.score > plain
+    assert assigned(story, promise_by=story.at(200), level="silver").urgency.score > plain
+    assert assigned(story, promise_by=story.at(200), total=300).urgency.score > plain
+    short = StockShort(order_id=story.order_id, units=story.all, goods=story.goods, considered=(),
+                       chosen=Remedy.BACKORDER, at=story.at(0))  # fmt: skip
+    known = observe(Order.unseen(story.order_id), short, World(), story.at(0)).state
+    (event,) = observe(known, story.received(promise_by=story.at(200)), World(), story.at(0)).events
+    assert isinstance(event, PriorityAssigned)
+    assert event.urgency.score > plain
+
+
+def test_every_rule_reads_facts_that_exist(story: Any) -> None:
+    """B1: no row of the table asks for a fact nobody gives, and every reason can be written."""
+    from prioritizer.domain.assign import facts_of
+
+    facts = facts_of(Order.unseen(story.order_id), story.received(), World())
+    for rule in RULES:
+        rule.fires(facts)
+        assert rule.explain(facts).text
+    assert len({rule.rule for rule in RULES}) == len(RULES)
+
+
+def test_the_budget_table_is_complete_and_says_what_was_asked() -> None:
+    """C1: one row per span and tier; the figures of the requirement."""
+    hours = {(b.span, b.tier): b.minutes / 60 for b in BUDGETS}
+    assert set(hours) == {(span, tier) for span in Span for tier in Tier}
+    assert hours[Span.AUDIT, Tier.REGULAR] == 1
+    assert (hours[Span.PREPARE, Tier.URGENT], hours[Span.PREPARE, Tier.REGULAR]) == (2, 4)
+    assert (hours[Span.TRACK, Tier.LOW], hours[Span.TOLD, Tier.URGENT]) == (48, 1)
+
+
+def test_deadlines_lie_in_working_hours_of_the_nearest_warehouse(story: Any) -> None:
+    """C1, C2: a regular order of Monday 17:30 is reserved by 08:30 next day, packed by 12:30, shipped by 10:30 on
+    Wednesday; an urgent one counts every hour."""
+    world = World(warehouses=[
+        Warehouse.of(story.warehouse("W0", serves=(), time_zone="Asia/Shanghai")), Warehouse.of(story.warehouse())
+    ])  # fmt: skip
+    event = observe(Order.unseen(story.order_id), story.received(8.5), world, story.at(8.5)).events[0]
+    assert isinstance(event, PriorityAssigned)
+    deadlines = event.urgency.deadlines
+    assert deadlines[Stage.STOCK_LOCK] == story.at(23.5)
+    assert deadlines[Stage.PREPARE] == story.at(27.5)
+    assert deadlines[Stage.SHIP] == story.at(49.5)
+    assert event.urgency.promise_by == deadlines[Stage.SHIP] + timedelta(hours=96)
+    urgent = observe(Order.unseen(story.order_id), story.received(8.5, urgent_mark=True), world, story.at(8.5)).events[
+        0
+    ]
+    assert isinstance(urgent, PriorityAssigned)
+    assert urgent.urgency.deadlines[Stage.PREPARE] == story.at(8.5 + 0.25 + 2)
+
+
+def test_the_channels_date_is_the_promise_and_moves_the_ship_deadline_forward(story: Any) -> None:
+    """C1: a promise asked for is kept as it is; shipping must leave the fastest carrier its time."""
+    world = World(carriers=[Carrier.of(story.carrier(24))])
+    urgency = assigned(story, world, promise_by=story.at(32)).urgency
+    assert urgency.promise_by == story.at(32)
+    assert urgency.deadlines[Stage.SHIP] == story.at(8)
+    impossible = assigned(story, world, promise_by=story.at(1)).urgency
+    assert impossible.deadlines[Stage.SHIP] == impossible.deadlines[Stage.PREPARE]
+    past = assigned(story, world, promise_by=story.at(-1))
+    assert past.urgency.promise_by > story.at(0)
+    assert "is not after the order" in past.reasons[-1].text
+
+
+def test_a_raise_gives_new_deadlines_from_now_and_lowering_takes_them_back(story: Any) -> None:
+    """B4: reversible; nothing is overdue merely because the order was raised late."""
+    first = observe(Order.unseen(story.order_id), story.received(), World(), story.at(0)).state
+    assert first.urgency
+    raised = raise_by_hand(first, Tier.URGENT, "VIP called", "olga", None, World(), story.at(0.9))
+    event = next(e for e in raised.events if isinstance(e, PriorityAssigned))
+    assert (event.urgency.revision, event.urgency.tier, event.urgency.express, raised.express) == (
+        2, Tier.URGENT, True, True
+    )  # fmt: skip
+    assert "olga" in event.reasons[0].text and "VIP called" in event.reasons[0].text
+    assert event.urgency.deadlines[Stage.PREPARE] > story.at(0.9)
+    assert event.urgency.deadlines[Stage.SHIP] < first.urgency.deadlines[Stage.SHIP]
+    lowered = lower(raised.state, World(), story.at(1))
+    event = next(e for e in lowered.events if isinstance(e, PriorityAssigned))
+    assert event.urgency.revision == 3
+    assert (event.urgency.tier, event.urgency.deadlines, event.urgency.express) == (
+        Tier.REGULAR, first.urgency.deadlines, False
+    )  # fmt: skip
+
+
+def test_a_hold_moves_the_deadlines_once_it_is_over_and_its_union_counts_once(story: Any) -> None:
+    """C2: revision n+1 only when deadlines changed, by the union of the held intervals, by event time."""
+    order = observe(Order.unseen(story.order_id), story.received(), World(), story.at(0)).state
+    assert order.urgency
+    before = order.urgency.deadlines
+    events = []
+    for event in (story.held(0.1, 1), story.held(0.2, 2), story.released(0.6, 1), story.released(0.4, 2)):
+        decision = observe(order, event, World(), story.at(1))
+        order, events = decision.state, [*events, decision.events]
+    assert [len(e) for e in events] == [0, 0, 0, 1]
+    assert order.urgency and order.urgency.revision == 2
+    assert order.urgency.deadlines[Stage.SHIP] == before[Stage.SHIP] + timedelta(hours=0.5)
+    again = observe(order, story.released(0.4, 2), World(), story.at(2))
+    assert again.state is order and not again.events
