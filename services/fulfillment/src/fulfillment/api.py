@@ -1,0 +1,261 @@
+"""What warehouse staff, scanners and conveyors call. Every write names who does it and answers the new state; a write that
+is done already answers 200 with `outcome: already_done`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Path, Query
+
+from expedite_chassis import Caller, EngineDep, Problem, require, root
+from expedite_events import Decision
+from expedite_messaging import Tx
+from fulfillment import page, receiving
+from fulfillment.bodies import By as ByBody
+from fulfillment.bodies import ClaimBody, CountBody, PackBody, ScansBody, ShortBody
+from fulfillment.desk import Json, answered, order_of, people, products_of, reader, refuse_impostor, refuse_inactive
+from fulfillment.desk import resolve as resolve_codes
+from fulfillment.domain import custody, floor, transfers
+from fulfillment.domain.copies import owner_of_prepare
+from fulfillment.domain.floor import Missing, Wrapping
+from fulfillment.domain.model import Order
+from fulfillment.domain.tasks import Kind
+from fulfillment.store import ORDERS, QUEUE_ORDER, TASKS, TRACE, WAREHOUSES, Floor
+from fulfillment.store import floor as load_floor
+from fulfillment.views import fulfilment_order_view, packing_of, task_view, trace_view, transfer_view
+
+router = APIRouter()
+router.include_router(page.router)
+router.include_router(receiving.router)
+
+Worker = Annotated[Caller, Depends(require("floor:work"))]
+Reader = Annotated[Caller, Depends(reader)]
+Id = Annotated[str, Path(min_length=1, max_length=100)]
+
+
+@router.get("/warehouses")
+async def list_warehouses(engine: EngineDep, _: Reader) -> Json:
+    """The warehouses there are: where may I work?"""
+
+    async def work(tx: Tx) -> Json:
+        found = await tx.find(WAREHOUSES, order_by=("warehouse_id",))
+        items = [{"warehouse_id": w.warehouse_id, "name": w.name} for w in found if w.active]
+        return {"items": items, "next": None}
+
+    return await engine.read(work)
+
+
+@router.get("/warehouses/{warehouse_id}/queue")
+async def queue(
+    warehouse_id: Id,
+    engine: EngineDep,
+    _: Reader,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    kind: Kind | None = None,
+    status: Literal["open", "claimed"] = "open",
+    claimed_by: Annotated[str | None, Query(max_length=64)] = None,
+    cursor: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
+) -> Json:
+    """What to do next in a warehouse, most urgent first: tier, deadline, carrier cut-off (E1). Work of held orders is not
+    in it. `status=claimed&claimed_by=<person>` lists what a person has begun."""
+    where: dict[str, Any] = {"warehouse_id": warehouse_id, "status": status}
+    where |= {"kind": kind.value} if kind else {}
+    where |= {"claimed_by": claimed_by} if claimed_by else {}
+
+    async def work(tx: Tx) -> Json:
+        found = await tx.find(TASKS, where, order_by=QUEUE_ORDER, limit=limit + 1, offset=cursor)
+        shown = found[:limit]
+        products = await products_of(tx, (line.sku for task in shown for line in task.lines))
+        following = str(cursor + limit) if len(found) > limit else None
+        return {"items": [task_view(task, products) for task in shown], "next": following}
+
+    return await engine.read(work)
+
+
+@router.get("/fulfilment-orders/{fulfilment_order_id}")
+async def read_fulfilment_order(fulfilment_order_id: Id, engine: EngineDep, _: Reader) -> Json:
+    """One fulfilment order with its whole trace and the person who answers for it (E6)."""
+
+    async def work(tx: Tx) -> Json:
+        order = await _known(tx, order_of(fulfilment_order_id))
+        job = floor.work_on(order, fulfilment_order_id)
+        products = await products_of(tx, (g.sku for g in job.goods))
+        crew = await people(tx)
+        notes = await tx.find(TRACE, {"order_id": order.order_id}, order_by=("number",))
+        owner = crew.get(job.claimed_by or "") or owner_of_prepare(list(crew.values()), job.warehouse_id)
+        return {
+            **fulfilment_order_view(order, job, products),
+            "owner": {"person_id": owner.person_id, "name": owner.name} if owner else None,
+            "trace": trace_view((n for n in notes if n.container_id == fulfilment_order_id), crew),
+        }
+
+    return await answered(lambda: engine.read(work))
+
+
+@router.get("/orders/{order_id}/fulfilment")
+async def read_order(order_id: Id, engine: EngineDep, _: Reader) -> Json:
+    """All work on an order: fulfilment orders, transfers, the trace."""
+
+    async def work(tx: Tx) -> Json:
+        order = await _known(tx, order_id)
+        products = await products_of(tx, (g.sku for f in order.fulfilment_orders for g in f.goods))
+        notes = await tx.find(TRACE, {"order_id": order_id}, order_by=("number",))
+        return {
+            "order_id": order_id,
+            "tier": order.urgency.tier.value if order.urgency else None,
+            "ended": order.ended,
+            "held_by": [h.model_dump() for h in order.holds] if order.held else [],
+            "fulfilment_orders": [fulfilment_order_view(order, f, products) for f in order.fulfilment_orders],
+            "transfers": [transfer_view(order, t) for t in order.transfers],
+            "trace": trace_view(notes, await people(tx)),
+        }
+
+    return await engine.read(work)
+
+
+async def _known(tx: Tx, order_id: str) -> Order:
+    order = (await tx.load(ORDERS, [order_id])).get(order_id)
+    if order is None:
+        raise Problem(404, "unknown-order", "Unknown order", detail=f"No work has come for order {order_id}.")
+    return order
+
+
+async def _write(
+    engine: EngineDep,
+    caller: Caller,
+    container_id: str,
+    by: str,
+    decide: Callable[[Tx, Floor, str], Any],
+    show: Callable[[Tx, Order], Any],
+    pointer: Callable[[int], str] = lambda i: f"/lines/{i}",
+) -> Json:
+    """Load the order under its lock, decide, apply, answer the new state."""
+    refuse_impostor(caller, [by])
+    order_id = order_of(container_id)
+
+    async def work(tx: Tx) -> Json:
+        await refuse_inactive(tx, by)
+        orders = await load_floor(tx, [order_id])
+        decision: Decision[Order] = await decide(tx, orders, order_id)
+        state = orders.apply(root(order_id), decision)
+        return {"outcome": decision.outcome.value, **await show(tx, state)}
+
+    return await answered(lambda: engine.transact([order_id], work), pointer)
+
+
+def _showing(fulfilment_order_id: str) -> Callable[[Tx, Order], Any]:
+    async def show(tx: Tx, order: Order) -> Json:
+        work = floor.work_on(order, fulfilment_order_id)
+        return fulfilment_order_view(order, work, await products_of(tx, (g.sku for g in work.goods)))
+
+    return show
+
+
+@router.post("/fulfilment-orders/{fulfilment_order_id}/claim")
+async def claim(fulfilment_order_id: Id, body: ClaimBody, engine: EngineDep, caller: Worker) -> Json:
+    """Take the work, so that nobody else walks the same way."""
+
+    async def decide(tx: Tx, orders: Floor, order_id: str) -> Decision[Order]:
+        return floor.claim(orders[order_id], fulfilment_order_id, body.by, take_over=body.take_over, now=tx.now)
+
+    return await _write(engine, caller, fulfilment_order_id, body.by, decide, _showing(fulfilment_order_id))
+
+
+@router.post("/fulfilment-orders/{fulfilment_order_id}/scans")
+async def scan(fulfilment_order_id: Id, body: ScansBody, engine: EngineDep, caller: Worker) -> Json:
+    """Confirm picked pieces, all scans or none. A wrong item, quantity or code is refused with what was expected (E2)."""
+
+    async def decide(tx: Tx, orders: Floor, order_id: str) -> Decision[Order]:
+        order = orders[order_id]
+        own = {g.sku for g in floor.work_on(order, fulfilment_order_id).goods}
+        scans = await resolve_codes(tx, body.scans, own)
+        return floor.scan(order, fulfilment_order_id, scans, body.by, tx.now)
+
+    return await _write(
+        engine, caller, fulfilment_order_id, body.by, decide, _showing(fulfilment_order_id), lambda i: f"/scans/{i}"
+    )
+
+
+@router.post("/fulfilment-orders/{fulfilment_order_id}/short")
+async def short(fulfilment_order_id: Id, body: ShortBody, engine: EngineDep, caller: Worker) -> Json:
+    """The shelf has less than the system says: inventory finds other stock, the rest is picked on (E4)."""
+    lines = [Missing(line=x.line, quantity=x.quantity) for x in body.lines]
+
+    async def decide(tx: Tx, orders: Floor, order_id: str) -> Decision[Order]:
+        return floor.report_short(
+            orders[order_id], fulfilment_order_id, lines, body.reason, body.report_id, body.by, tx.now
+        )
+
+    return await _write(engine, caller, fulfilment_order_id, body.by, decide, _showing(fulfilment_order_id))
+
+
+@router.post("/fulfilment-orders/{fulfilment_order_id}/pack")
+async def pack(fulfilment_order_id: Id, body: PackBody, engine: EngineDep, caller: Worker) -> Json:
+    """What is picked becomes a parcel on the dock. Box and weight are worked out unless they are named (E3)."""
+
+    async def decide(tx: Tx, orders: Floor, order_id: str) -> Decision[Order]:
+        order = orders[order_id]
+        work = floor.work_on(order, fulfilment_order_id)
+        units = floor.units_to_pack(order, fulfilment_order_id, body.units)
+        planned = packing_of(work, units, await products_of(tx, (g.sku for g in work.goods)))
+        wrapping = Wrapping(
+            box=body.box or planned.box,
+            weight_g=planned.weight_g if body.weight_g is None else body.weight_g,
+            valuable=planned.valuable,
+        )
+        return floor.pack(order, fulfilment_order_id, body.units, wrapping, body.by, tx.now)
+
+    async def show(tx: Tx, order: Order) -> Json:
+        mine = [
+            p
+            for p in order.parcels
+            if p.fulfilment_order_id == fulfilment_order_id and (body.units is None or p.units & body.units)
+        ]
+        return {"parcel": mine[-1].model_dump(mode="json"), **await _showing(fulfilment_order_id)(tx, order)}
+
+    return await _write(engine, caller, fulfilment_order_id, body.by, decide, show)
+
+
+@router.post("/put-backs/{put_back_id}/confirm")
+async def confirm_put_back(put_back_id: Id, body: ByBody, engine: EngineDep, caller: Worker) -> Json:
+    """Cancelled goods are on their shelf again: only now the cancel is answered, and they can be sold."""
+
+    async def decide(tx: Tx, orders: Floor, order_id: str) -> Decision[Order]:
+        return custody.confirm_put_back(orders[order_id], put_back_id, body.by, tx.now)
+
+    show = _showing(put_back_id.rpartition("-B")[0])
+    return await _write(engine, caller, put_back_id, body.by, decide, show)
+
+
+def _showing_transfer(transfer_id: str) -> Callable[[Tx, Order], Any]:
+    async def show(_: Tx, order: Order) -> Json:
+        transfer = order.transfer(transfer_id)
+        assert transfer is not None
+        return transfer_view(order, transfer)
+
+    return show
+
+
+def _lines(body: CountBody) -> list[Missing] | None:
+    return None if body.lines is None else [Missing(line=x.line, quantity=x.quantity) for x in body.lines]
+
+
+@router.post("/transfers/{transfer_id}/dispatch")
+async def dispatch(transfer_id: Id, body: CountBody, engine: EngineDep, caller: Worker) -> Json:
+    """The goods of a transfer leave; what was not on the shelf is reported missing (E5)."""
+
+    async def decide(tx: Tx, orders: Floor, order_id: str) -> Decision[Order]:
+        return transfers.dispatch(orders[order_id], transfer_id, _lines(body), body.by, tx.now)
+
+    return await _write(engine, caller, transfer_id, body.by, decide, _showing_transfer(transfer_id))
+
+
+@router.post("/transfers/{transfer_id}/receive")
+async def receive(transfer_id: Id, body: CountBody, engine: EngineDep, caller: Worker) -> Json:
+    """The goods of a transfer arrived and were counted (E5)."""
+
+    async def decide(tx: Tx, orders: Floor, order_id: str) -> Decision[Order]:
+        return transfers.receive(orders[order_id], transfer_id, _lines(body), body.by, tx.now)
+
+    return await _write(engine, caller, transfer_id, body.by, decide, _showing_transfer(transfer_id))

@@ -1,0 +1,221 @@
+"""What people and conveyors do with a fulfilment order: claim, scan, report short, pack.
+
+Each function answers a person: a repeated request changes nothing (`ALREADY_DONE`), an impossible one raises `Refused`
+with what to do instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from expedite_events import Decision, Outcome, Units, Value, already_done
+from fulfillment.domain import changes
+from fulfillment.domain.model import FulfilmentOrder, Order, Parcel, Refused, ShortReport
+
+
+class Scan(Value):
+    """One scan: what was read, the SKU it stands for (None: nobody knows the code) and how many pieces it counts."""
+
+    code: str
+    sku: str | None
+    quantity: int = 1
+    scan_id: str | None = None  # the same id is the same scan, however often it is sent
+
+
+class Missing(Value):
+    """Pieces of a line that are not on the shelf."""
+
+    line: int
+    quantity: int
+
+
+def work_on(order: Order, fulfilment_order_id: str) -> FulfilmentOrder:
+    """The fulfilment order; raises `Refused` `unknown-fulfilment-order`."""
+    work = order.fulfilment_order(fulfilment_order_id)
+    if work is None:
+        raise Refused("unknown-fulfilment-order", f"There is no fulfilment order {fulfilment_order_id}.")
+    return work
+
+
+def refuse_held(order: Order) -> None:
+    """Raises `Refused` `held`, naming each open hold and who can end it."""
+    if order.held:
+        names = ", ".join(f"{h.hold_id} ({h.kind}, with {h.owner})" for h in order.holds)
+        raise Refused("held", f"Order {order.order_id} is held: {names}. Leave it; it comes back when it is released.")
+
+
+def refuse_cancelled(work: FulfilmentOrder) -> None:
+    """Raises `Refused` `cancelled` when nothing of the fulfilment order is wanted any more."""
+    if work.units <= (work.cancelled | work.to_put_back):
+        what = (
+            "put the picked goods back and confirm the put-back" if work.to_put_back else "leave the goods on the shelf"
+        )
+        raise Refused("cancelled", f"{work.fulfilment_order_id} was cancelled: {what}.")
+
+
+def claim(order: Order, work_id: str, by: str, *, take_over: bool, now: datetime) -> Decision[Order]:
+    """A person takes the work, so that nobody else walks the same way. Taking over from somebody must be said."""
+    work = work_on(order, work_id)
+    if work.claimed_by == by:
+        return already_done(order)
+    refuse_held(order)
+    refuse_cancelled(work)
+    if not (work.open or work.picked):
+        raise Refused("too-late", f"{work_id} is finished: nothing is left to pick or pack.")
+    if work.claimed_by is not None and not take_over:
+        raise Refused("claimed", f"{work.claimed_by} works on {work_id}. Take other work, or send take_over: true.")
+    detail = f"taken over from {work.claimed_by}" if work.claimed_by else ""
+    state = order.replaced(work.model_copy(update={"claimed_by": by}))
+    return Decision(state.note(work_id, now, by, "claimed", detail=detail))
+
+
+def scan(order: Order, work_id: str, scans: Sequence[Scan], by: str, now: datetime) -> Decision[Order]:
+    """Confirm picked pieces by barcode, all or none (E2). Picking claims the work for whoever does it."""
+    work = work_on(order, work_id)
+    state, fresh = order, False
+    for index, one in enumerate(scans):
+        if one.scan_id is not None and one.scan_id in work.seen:
+            continue
+        taken = _take(work, one, index)
+        if not taken:
+            continue
+        # Checked where something would change, so that a repeated scan of work done is not an error.
+        refuse_held(order)
+        fresh = True
+        work = work.model_copy(
+            update={
+                "picked": work.picked | taken,
+                "claimed_by": work.claimed_by or by,
+                "seen": (*work.seen, one.scan_id) if one.scan_id else work.seen,
+            }
+        )
+        state = state.replaced(work).note(work_id, now, by, "picked", quantity=len(taken), detail=one.sku or one.code)
+    return Decision(state) if fresh else already_done(order)
+
+
+def _take(work: FulfilmentOrder, one: Scan, index: int) -> Units:
+    """The units a scan confirms; none when they are confirmed already. Raises `Refused` with what was expected."""
+    lines = {g.line for g in work.goods if g.sku == one.sku}
+    if not lines:
+        wanted = sorted({f"{g.sku} ({g.name})" for g in work.goods if work.open.on_line(g.line)})
+        expected = ", ".join(wanted) or "nothing more"
+        if one.sku is None:
+            raise Refused(
+                "unknown-code", f"No product has the code {one.code}. Expected: {expected}.", index=index,
+                expected=expected,
+            )  # fmt: skip
+        raise Refused(
+            "wrong-item", f"{one.sku} does not belong to {work.fulfilment_order_id}. Expected: {expected}.",
+            index=index, expected=expected,
+        )  # fmt: skip
+    mine = Units.union(work.units.on_line(line) for line in sorted(lines))
+    left, done, gone = mine & work.open, mine & (work.picked | work.packed), mine & (work.cancelled | work.to_put_back)
+    if one.quantity <= len(left):
+        return left.first_n(one.quantity)
+    if not left:
+        if gone:
+            raise Refused(
+                "cancelled", f"{len(gone)} of {one.sku} were cancelled: leave them on the shelf, or put them back.",
+                index=index, expected="0",
+            )  # fmt: skip
+        if one.quantity <= len(done):
+            return left
+        if not done:
+            raise Refused("too-late", f"{one.sku} was reported short: other stock is being found.", index=index)
+    raise Refused(
+        "wrong-quantity", f"{one.quantity} of {one.sku} are too many: {len(left)} are left to pick.",
+        index=index, expected=str(len(left)),
+    )  # fmt: skip
+
+
+def report_short(
+    order: Order, work_id: str, lines: Sequence[Missing], reason: str, report_id: str | None, by: str, now: datetime
+) -> Decision[Order]:
+    """The shelf had less than the system said: custody of the missing units goes back to inventory, the rest is picked
+    on (E4). Only units nobody has picked can be missing."""
+    work = work_on(order, work_id)
+    if report_id is not None and report_id in work.seen:
+        return already_done(order)
+    missing = Units()
+    for index, line in enumerate(lines):
+        mine = work.units.on_line(line.line)
+        if not mine:
+            known = ", ".join(str(n) for n in work.units.lines)
+            raise Refused("unknown-line", f"{work_id} has no line {line.line}. Its lines: {known}.", index=index)
+        left = (mine & work.open) - missing
+        if line.quantity > len(left):
+            if not left and line.quantity <= len(mine & work.short):
+                continue
+            raise Refused(
+                "wrong-quantity",
+                f"{line.quantity} of line {line.line} cannot be short: {len(left)} are left to pick.",
+                index=index, expected=str(len(left)),
+            )  # fmt: skip
+        missing |= left.last_n(line.quantity)
+    if not missing:
+        return already_done(order)
+    refuse_held(order)
+    report = ShortReport(units=missing, reason=reason, by=by, at=now)
+    work = work.model_copy(
+        update={
+            "short": work.short | missing,
+            "shorts": (*work.shorts, report),
+            "seen": (*work.seen, report_id) if report_id else work.seen,
+        }
+    )
+    state = order.replaced(work).note(work_id, now, by, "short", quantity=len(missing), detail=reason)
+    return Decision(state, (changes.short(state, work, report),), express=order.express)
+
+
+class Wrapping(Value):
+    """How the units of a parcel are packed: chosen or overridden by the packer."""
+
+    box: str
+    weight_g: int
+    valuable: bool
+
+
+def units_to_pack(order: Order, work_id: str, asked: Units | None) -> Units:
+    """The units a pack request is about: what is picked unless it names some. Empty when they are packed already.
+    Raises `Refused` when they cannot be packed."""
+    work = work_on(order, work_id)
+    wanted = work.picked if asked is None else asked
+    if asked is not None and (foreign := asked - work.units):
+        raise Refused("unknown-line", f"{foreign} do not belong to {work_id}.")
+    if wanted and wanted <= work.packed:
+        return Units()
+    if asked is None and not wanted and work.packed and not work.open:
+        return Units()
+    refuse_cancelled(work)
+    if dead := wanted & (work.cancelled | work.to_put_back):
+        raise Refused("cancelled", f"{len(dead)} of these pieces were cancelled: put them back, pack the others.")
+    if not wanted or not wanted <= work.picked:
+        raise Refused("not-picked", f"Scan before you pack: {len(wanted - work.picked) or len(work.open)} to pick.")
+    refuse_held(order)
+    return wanted
+
+
+def pack(
+    order: Order, work_id: str, asked: Units | None, wrapping: Wrapping, by: str, now: datetime
+) -> Decision[Order]:
+    """A parcel stands on the dock: custody of its units passes to shipping. Several parcels per fulfilment order are
+    fine."""
+    units = units_to_pack(order, work_id, asked)
+    if not units:
+        return already_done(order)
+    work = work_on(order, work_id)
+    parcel = Parcel(
+        parcel_id=f"{order.order_id}-P{len(order.parcels) + 1}",
+        fulfilment_order_id=work_id,
+        units=units,
+        box=wrapping.box,
+        weight_g=wrapping.weight_g,
+        valuable=wrapping.valuable,
+        packed_by=by,
+        packed_at=now,
+    )
+    work = work.model_copy(update={"picked": work.picked - units, "packed": work.packed | units})
+    state = order.replaced(work).model_copy(update={"parcels": (*order.parcels, parcel)})
+    state = state.note(work_id, now, by, "packed", quantity=len(units), detail=f"{parcel.parcel_id} in {parcel.box}")
+    return Decision(state, (changes.packed(state, work, parcel),), outcome=Outcome.DONE, express=order.express)

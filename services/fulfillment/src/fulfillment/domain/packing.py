@@ -1,0 +1,87 @@
+"""Which box, which materials, which checks (E3): preset answers, so that nobody thinks at the bench."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pydantic import Field
+
+from expedite_events import Value
+
+
+class Box(Value):
+    """A box on the shelf of every packing bench: inner sizes in mm, what it weighs and may carry in g."""
+
+    code: str
+    length_mm: int
+    width_mm: int
+    height_mm: int
+    own_g: int
+    carries_g: int
+
+    @property
+    def volume(self) -> int:
+        return self.length_mm * self.width_mm * self.height_mm
+
+
+class Item(Value):
+    """A product in a parcel: one piece's sizes in mm and weight in g (0: unknown), and how many pieces."""
+
+    length_mm: int = 0
+    width_mm: int = 0
+    height_mm: int = 0
+    weight_g: int = 0
+    product_class: str = "standard"
+    quantity: int = Field(ge=1)
+
+
+class Packing(Value):
+    """What to take to the bench and what to check before the box is closed."""
+
+    box: str
+    weight_g: int
+    valuable: bool
+    materials: tuple[str, ...]
+    checklist: tuple[str, ...]
+
+
+BOXES = (
+    Box(code="mailer", length_mm=250, width_mm=180, height_mm=40, own_g=40, carries_g=1_000),
+    Box(code="small", length_mm=300, width_mm=200, height_mm=150, own_g=150, carries_g=5_000),
+    Box(code="medium", length_mm=400, width_mm=300, height_mm=250, own_g=350, carries_g=15_000),
+    Box(code="large", length_mm=600, width_mm=400, height_mm=400, own_g=800, carries_g=30_000),
+    Box(code="pallet", length_mm=1200, width_mm=800, height_mm=1800, own_g=22_000, carries_g=700_000),
+)
+_FILL = 0.85  # share of a box's volume that goods of mixed shapes really fill
+
+_MATERIALS = {"fragile": ("bubble wrap", "fragile label"), "perishable": ("cool pack", "insulated liner"),
+              "valuable": ("security tape", "numbered seal")}  # fmt: skip
+_CHECKS = {
+    "fragile": "Each fragile piece is wrapped and does not move when the box is shaken.",
+    "perishable": "Cool packs are frozen; the best-before date is after the promised day.",
+    "valuable": "A second person saw the goods; the seal number is written down.",
+}
+
+
+def plan(items: Iterable[Item]) -> Packing:
+    """The smallest box by volume, longest side and weight; a pallet when nothing smaller carries the goods. The weight
+    includes the box."""
+    items = tuple(items)
+    weight = sum(i.weight_g * i.quantity for i in items)
+    volume = sum(i.length_mm * i.width_mm * i.height_mm * i.quantity for i in items)
+    sides = [sorted((i.length_mm, i.width_mm, i.height_mm)) for i in items]
+
+    def carries(box: Box) -> bool:
+        inner = sorted((box.length_mm, box.width_mm, box.height_mm))
+        fits = all(all(side <= room for side, room in zip(piece, inner, strict=True)) for piece in sides)
+        return fits and volume <= box.volume * _FILL and weight <= box.carries_g
+
+    box = next((b for b in BOXES if carries(b)), BOXES[-1])
+    classes = sorted({i.product_class for i in items})
+    return Packing(
+        box=box.code,
+        weight_g=weight + box.own_g,
+        valuable="valuable" in classes,
+        materials=("void fill", *(m for c in classes for m in _MATERIALS.get(c, ()))),
+        checklist=("Count the pieces against the list.", *(_CHECKS[c] for c in classes if c in _CHECKS)),
+    )

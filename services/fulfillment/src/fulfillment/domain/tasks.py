@@ -1,0 +1,138 @@
+"""The pick queue: what each person sees next. A task is derived from the order, never decided on its own."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from expedite_events import LineGoods, Stage, Tier, Units, Value
+from fulfillment.domain.model import FulfilmentOrder, Order, Transfer
+
+
+class Kind(StrEnum):
+    """What is to be done."""
+
+    PICK = "pick"
+    TRANSFER_OUT = "transfer_out"
+    TRANSFER_IN = "transfer_in"
+    PUT_BACK = "put_back"
+
+
+class Status(StrEnum):
+    """Whether a task is offered. Waiting tasks belong to held orders: nobody sees them."""
+
+    OPEN = "open"
+    CLAIMED = "claimed"
+    WAITING = "waiting"
+    DONE = "done"
+
+
+class TaskLine(Value):
+    """How many pieces of a line the task is still about."""
+
+    line: int
+    sku: str
+    name: str
+    quantity: int
+
+
+class Task(Value):
+    """One entry of a warehouse's queue. `task_id` is the fulfilment order, transfer or put-back it stands for."""
+
+    task_id: str
+    order_id: str
+    warehouse_id: str
+    kind: Kind
+    status: Status
+    tier: Tier
+    rank: int  # 0 is the most urgent tier
+    deadline: datetime
+    cut_off: datetime | None = None
+    promise_by: datetime
+    claimed_by: str | None = None
+    fulfilment_order_id: str | None = None
+    transfer_id: str | None = None
+    other_warehouse_id: str | None = None  # where a transfer goes to, or comes from
+    lines: tuple[TaskLine, ...]
+    picked: int = 0  # pieces in the tote, to be packed
+
+
+def lines_of(units: Units, goods: tuple[LineGoods, ...]) -> tuple[TaskLine, ...]:
+    """Pieces per line."""
+    return tuple(
+        TaskLine(line=g.line, sku=g.sku, name=g.name, quantity=len(units.on_line(g.line)))
+        for g in goods
+        if units.on_line(g.line)
+    )
+
+
+def tasks_of(order: Order) -> dict[str, Task]:
+    """Every task of an order by id, finished ones too: their rows must learn that they are finished."""
+    tasks: list[Task] = []
+    for work in order.fulfilment_orders:
+        tasks.append(_pick(order, work))
+        tasks += [
+            _task(
+                order, p.put_back_id, work.warehouse_id, Kind.PUT_BACK, Stage.PREPARE,
+                Status.DONE if p.confirmed_by else Status.OPEN, p.units, work.goods,
+                fulfilment_order_id=work.fulfilment_order_id, cut_off=work.cut_off,
+            )
+            for p in work.put_backs
+        ]  # fmt: skip
+    tasks += [_move(order, transfer) for transfer in order.transfers]
+    return {task.task_id: task for task in tasks}
+
+
+def _pick(order: Order, work: FulfilmentOrder) -> Task:
+    if not (work.open or work.picked):
+        status = Status.DONE
+    elif order.held:
+        status = Status.WAITING
+    else:
+        status = Status.CLAIMED if work.claimed_by else Status.OPEN
+    return _task(
+        order, work.fulfilment_order_id, work.warehouse_id, Kind.PICK, Stage.PREPARE, status, work.open, work.goods,
+        fulfilment_order_id=work.fulfilment_order_id, cut_off=work.cut_off, claimed_by=work.claimed_by,
+        picked=len(work.picked),
+    )  # fmt: skip
+
+
+def _move(order: Order, transfer: Transfer) -> Task:
+    out = transfer.sent is None
+    # Goods already on the road are received even while the order is held: they need a place.
+    unfinished = Status.WAITING if out and order.held else Status.OPEN
+    status = Status.DONE if transfer.status == "received" else unfinished
+    units = transfer.units if transfer.sent is None else transfer.sent
+    here, there = transfer.from_warehouse_id, transfer.to_warehouse_id
+    return _task(
+        order, transfer.transfer_id, here if out else there, Kind.TRANSFER_OUT if out else Kind.TRANSFER_IN,
+        Stage.STOCK_LOCK, status, units, transfer.goods, transfer_id=transfer.transfer_id,
+        other_warehouse_id=there if out else here,
+    )  # fmt: skip
+
+
+def _task(
+    order: Order, task_id: str, warehouse_id: str, kind: Kind, stage: Stage, status: Status, units: Units,
+    goods: tuple[LineGoods, ...], *, fulfilment_order_id: str | None = None, transfer_id: str | None = None,
+    other_warehouse_id: str | None = None, cut_off: datetime | None = None, claimed_by: str | None = None,
+    picked: int = 0,
+) -> Task:  # fmt: skip
+    urgency = order.known_urgency
+    return Task(
+        task_id=task_id,
+        order_id=order.order_id,
+        warehouse_id=warehouse_id,
+        kind=kind,
+        status=status,
+        tier=urgency.tier,
+        rank=urgency.tier.rank,
+        deadline=order.deadline(stage),
+        cut_off=cut_off,
+        promise_by=urgency.promise_by,
+        claimed_by=claimed_by,
+        fulfilment_order_id=fulfilment_order_id,
+        transfer_id=transfer_id,
+        other_warehouse_id=other_warehouse_id,
+        lines=lines_of(units, goods),
+        picked=picked,
+    )

@@ -1,0 +1,82 @@
+"""The collections of fulfillment. `task` mirrors what the orders say, so that a queue is one indexed query (E1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from expedite_events import Decision, PersonChanged, ProductChanged, WarehouseChanged
+from expedite_messaging import Book, Cause, Collection, Column, Tx
+from expedite_messaging.collection import metadata_naming
+from fulfillment.domain.copies import Barcode, Receipt
+from fulfillment.domain.model import Note, Order
+from fulfillment.domain.tasks import Task, tasks_of
+
+metadata = sa.MetaData(naming_convention=metadata_naming)
+
+ORDERS = Collection("orders", Order, metadata=metadata, new=lambda order_id: Order(order_id=order_id))
+TASKS = Collection(
+    "task",
+    Task,
+    metadata=metadata,
+    key=("task_id",),
+    columns=(
+        Column("warehouse_id", sa.Text()),
+        Column("kind", sa.Text()),
+        Column("status", sa.Text()),
+        Column("rank", sa.SmallInteger()),
+        Column("deadline", sa.DateTime(timezone=True)),
+        Column("cut_off", sa.DateTime(timezone=True)),
+        Column("claimed_by", sa.Text()),
+        Column("order_id", sa.Text(), index=True),
+    ),
+    constraints=(
+        sa.Index("ix_task_queue", "warehouse_id", "status", "rank", "deadline", "cut_off", "task_id"),
+        sa.CheckConstraint("rank >= 0", name="rank"),
+    ),
+)
+TRACE = Collection("trace", Note, metadata=metadata, key=("order_id", "number"))
+PRODUCTS = Collection("product", ProductChanged, metadata=metadata, key=("sku",))
+BARCODES = Collection("barcode", Barcode, metadata=metadata, key=("code",))
+WAREHOUSES = Collection("warehouse", WarehouseChanged, metadata=metadata, key=("warehouse_id",))
+PEOPLE = Collection("person", PersonChanged, metadata=metadata, key=("person_id",))
+RECEIPTS = Collection("receipt", Receipt, metadata=metadata, key=("receipt_id",))
+
+QUEUE_ORDER = ("rank", "deadline", "cut_off", "task_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """The orders of a transaction. Applying a decision keeps the queue and the trace in step with the order."""
+
+    tx: Tx
+    orders: Book[Order]
+    tasks: Book[Task]
+
+    def __getitem__(self, order_id: str) -> Order:
+        return self.orders[order_id]
+
+    def apply(self, cause: Cause, decision: Decision[Any]) -> Order:
+        """Save the state, write what changed in the queue and the trace, emit. The state as saved."""
+        state: Order = decision.state
+        before = self.orders[state.order_id]
+        if state is not before:
+            for note in state.notes:
+                self.tx.add(TRACE, note)
+            state = state.model_copy(update={"notes": ()}) if state.notes else state
+            known = tasks_of(before)
+            for task in tasks_of(state).values():
+                if known.get(task.task_id) != task:
+                    self.tasks.put(task)
+            self.orders.put(state)
+        self.tx.emit(cause, decision)
+        return state
+
+
+async def floor(tx: Tx, order_ids: Iterable[str]) -> Floor:
+    """The orders of these ids, blank ones for those never heard of."""
+    # Tasks are derived whole from their order, so their rows are written without being read.
+    return Floor(tx, await tx.load(ORDERS, order_ids), await tx.load(TASKS, ()))

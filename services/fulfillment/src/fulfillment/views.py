@@ -1,0 +1,118 @@
+"""What the API answers: the state of work as people and machines read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from expedite_events import PersonChanged, ProductChanged, Units
+from fulfillment.domain.model import FulfilmentOrder, Note, Order, Transfer
+from fulfillment.domain.packing import Item, Packing, plan
+from fulfillment.domain.tasks import Task, tasks_of
+
+Products = Mapping[str, ProductChanged]
+
+
+def packing_of(work: FulfilmentOrder, units: Units, products: Products) -> Packing:
+    """Box, weight, materials and checks for these units; a product nobody described counts as size and weight 0."""
+    items = []
+    for goods in work.goods:
+        pieces = len(units.on_line(goods.line))
+        if pieces:
+            known = products.get(goods.sku)
+            items.append(
+                Item(
+                    length_mm=known.length_mm, width_mm=known.width_mm, height_mm=known.height_mm,
+                    weight_g=known.weight_g, product_class=known.product_class, quantity=pieces,
+                ) if known else Item(quantity=pieces)
+            )  # fmt: skip
+    return plan(items)
+
+
+def fulfilment_order_view(order: Order, work: FulfilmentOrder, products: Products) -> dict[str, Any]:
+    """One fulfilment order: what is to do, what is done, what it is packed in."""
+    task = tasks_of(order)[work.fulfilment_order_id]
+    to_pack = work.open | work.picked
+    return {
+        "fulfilment_order_id": work.fulfilment_order_id,
+        "order_id": order.order_id,
+        "warehouse_id": work.warehouse_id,
+        "status": task.status.value,
+        "tier": task.tier.value,
+        "deadline": task.deadline.isoformat(),
+        "promise_by": task.promise_by.isoformat(),
+        "cut_off": task.cut_off.isoformat() if task.cut_off else None,
+        "claimed_by": work.claimed_by,
+        "held_by": [h.model_dump() for h in order.holds] if order.held else [],
+        "order_ended": order.ended,
+        "lines": [
+            {
+                "line": goods.line,
+                "sku": goods.sku,
+                "name": goods.name,
+                "barcodes": list(products[goods.sku].barcodes) if goods.sku in products else [],
+                "quantity": len(work.units.on_line(goods.line)),
+                "open": len(work.open.on_line(goods.line)),
+                "picked": len(work.picked.on_line(goods.line)),
+                "packed": len(work.packed.on_line(goods.line)),
+                "short": len(work.short.on_line(goods.line)),
+                "cancelled": len(work.cancelled.on_line(goods.line)),
+                "to_put_back": len(work.to_put_back.on_line(goods.line)),
+            }
+            for goods in work.goods
+        ],
+        "packing": packing_of(work, to_pack, products).model_dump(mode="json") if to_pack else None,
+        "parcels": [
+            p.model_dump(mode="json") for p in order.parcels if p.fulfilment_order_id == work.fulfilment_order_id
+        ],
+        "put_backs": [p.model_dump(mode="json") for p in work.put_backs],
+    }
+
+
+def transfer_view(order: Order, transfer: Transfer) -> dict[str, Any]:
+    """One transfer: pieces asked for, sent and arrived."""
+    sent, arrived = transfer.sent, transfer.arrived
+    return {
+        "transfer_id": transfer.transfer_id,
+        "order_id": order.order_id,
+        "from_warehouse_id": transfer.from_warehouse_id,
+        "to_warehouse_id": transfer.to_warehouse_id,
+        "status": transfer.status,
+        "lines": [
+            {
+                "line": goods.line,
+                "sku": goods.sku,
+                "name": goods.name,
+                "quantity": len(transfer.units.on_line(goods.line)),
+                "sent": None if sent is None else len(sent.on_line(goods.line)),
+                "arrived": None if arrived is None else len(arrived.on_line(goods.line)),
+            }
+            for goods in transfer.goods
+        ],
+        "dispatched_by": transfer.sent_by or None,
+        "received_by": transfer.arrived_by or None,
+    }
+
+
+def task_view(task: Task, products: Products) -> dict[str, Any]:
+    """One entry of a queue, with all a picker or a robot needs to do it."""
+    shown = task.model_dump(mode="json", exclude={"rank"})
+    for line in shown["lines"]:
+        known = products.get(line["sku"])
+        line["barcodes"] = list(known.barcodes) if known else []
+    return shown
+
+
+def trace_view(notes: Iterable[Note], people: Mapping[str, PersonChanged]) -> list[dict[str, Any]]:
+    """Who did what when (E6)."""
+    return [
+        {
+            "at": n.at.isoformat(),
+            "by": n.by,
+            "name": people[n.by].name if n.by in people else n.by,
+            "did": n.did,
+            "quantity": n.quantity,
+            "detail": n.detail,
+        }
+        for n in notes
+    ]
