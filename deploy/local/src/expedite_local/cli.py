@@ -27,6 +27,8 @@ from expedite_local.plan import parse_scale
 from expedite_local.ports import DEFAULT_BASE
 from expedite_local.process import tail
 from expedite_local.screen import summary, table
+from expedite_local.seed_cli import seed
+from expedite_local.send import send
 from expedite_local.services import select
 
 app = typer.Typer(
@@ -105,6 +107,8 @@ def _detach(home: Home) -> None:
 
 
 app.command()(demo)
+app.command()(send)
+app.command()(seed)
 
 
 @app.command()

@@ -68,11 +68,11 @@ class Plan:
 
     def _world(self) -> list[ProcessSpec]:
         """What stands at the borders we do not own: a mail server (unless one is named) and the demo carriers."""
-        specs = []
+        specs: list[ProcessSpec] = []
         if "NOTIFIER_SMTP_HOST" not in os.environ:
             port = self.ports.fixed["smtp"]
-            argv = (sys.executable, "-m", "expedite_local.mail", "--port", str(port), "--folder", str(self.home.mail))
-            specs.append(ProcessSpec(name="mail", argv=argv, service="mail", role="server", port=port))
+            serve = (sys.executable, "-m", "expedite_local.mail", "--port", str(port), "--folder", str(self.home.mail))
+            specs.append(ProcessSpec(name="mail", argv=serve, service="mail", role="server", port=port))
         if any(service.name == "shipping" for service in self.services):
             port = self.ports.fixed["carriers"]
             argv = (
@@ -124,7 +124,7 @@ class Plan:
                 "PYTHONUNBUFFERED": "1",  # a line in the log when it happened, not when a buffer filled
             },
             depends_on=depends_on,
-            ready_url=f"{base}/readyz",
+            ready_url=base + (service.started_when if role == "api" else "/readyz"),
             liveness=Liveness(f"{base}/livez"),
             nice=STANDARD_NICE if role == "standard" else 0,
             service=service.name,

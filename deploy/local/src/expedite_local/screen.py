@@ -72,7 +72,7 @@ def summary(state: State) -> str:
     if "control-tower" in urls:
         rows.append(("Control tower", urls["control-tower"]))
         rows.append(("Login", f"{state.login['user']} / {state.login['password']}"))
-    rows += [(f"{name} API", f"{url}/docs") for name, url in urls.items() if name != "control-tower"]
+    rows += [(f"{name} API", f"{url}/openapi.json") for name, url in urls.items() if name != "control-tower"]
     rows.append(("Kafka", state.kafka_bootstrap))
     rows.append(("Logs", "expedite logs [SERVICE] -f"))
     rows.append(("Stop", "Ctrl-C, or expedite down"))

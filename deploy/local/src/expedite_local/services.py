@@ -15,13 +15,15 @@ class Service:
     """One deployable: its name, its Python module, where its API listens and what must be ready before it.
 
     `depends_on` orders the start only (a page is of little use before what it shows): at run time no
-    service calls another.
+    service calls another. `started_when` is the path that answers 200 once the API counts as started: order-intake
+    takes orders only when it knows products, which are loaded through the running system.
     """
 
     name: str
     module: str
     port_offset: int
     depends_on: tuple[str, ...] = ()
+    started_when: str = "/readyz"
 
     @property
     def database(self) -> str:
@@ -30,7 +32,7 @@ class Service:
 
 
 SERVICES: tuple[Service, ...] = (
-    Service("order-intake", "order_intake", 1),
+    Service("order-intake", "order_intake", 1, started_when="/livez"),
     Service("prioritizer", "prioritizer", 2),
     Service("inventory", "inventory", 3),
     Service("fulfillment", "fulfillment", 4),

@@ -39,7 +39,9 @@ def demo(
     seed: Annotated[int, typer.Option(help="Same seed, same orders and exceptions.")] = 1,
     scale: Annotated[list[str] | None, typer.Option(help="Copies of a service's workers, as in inventory=2.")] = None,
     fresh: Annotated[bool, typer.Option(help="Start from empty data; the data of the last run is deleted.")] = True,
-    port_base: Annotated[int, typer.Option(min=0, max=65000, help="Base of all ports; 0 picks free ones.")] = DEFAULT_BASE,
+    port_base: Annotated[
+        int, typer.Option(min=0, max=65000, help="Base of all ports; 0 picks free ones.")
+    ] = DEFAULT_BASE,
     logs: Annotated[bool, typer.Option("--logs", help="Show the processes' output.")] = False,
 ) -> None:
     """Start everything and let the demo world use it: shops, crews, carriers, customers, over public interfaces only."""
@@ -75,7 +77,9 @@ async def _play(system: System, stop: asyncio.Event, *, orders: int, seed: int, 
     failures: list[str] = []
     try:
         await world.prepare(orders or None)
-        told(f"watch it at {state.urls['control-tower']} (user {state.login['user']}, password {state.login['password']})")
+        told(
+            f"watch it at {state.urls['control-tower']} (user {state.login['user']}, password {state.login['password']})"
+        )
         await world.run(stop, count=orders or None, pace_s=0.0 if ends else LIVE_PACE_S)
         if orders and not ends and not stop.is_set():
             told("all orders have ended; the system stays up, Ctrl-C ends it")

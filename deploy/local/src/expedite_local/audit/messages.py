@@ -1,0 +1,106 @@
+"""One message per order, kind, occasion, audience, recipient (G5, I3): decided once, sent once, announced once."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from expedite_local.audit.databases import CHUNK, Snapshot
+from expedite_local.audit.finding import Look
+from notifier.store import MESSAGES, Message
+
+_MESSAGE_ID = re.compile(rb"^message-id:\s*<?([^@>\s]+)", re.IGNORECASE | re.MULTILINE)
+_HEAD = 16_384
+
+
+def mailed(folder: Path) -> Counter[str] | None:
+    """How often each message arrived in a Maildir, by the local part of its Message-ID; None when there is no Maildir.
+    Only heads are read: parsing every body would take longer than the rest of the audit."""
+    if not folder.exists():
+        return None
+    found: Counter[str] = Counter()
+    for box in ("new", "cur"):
+        for path in (folder / box).iterdir() if (folder / box).exists() else ():
+            with path.open("rb") as stream:
+                head = stream.read(_HEAD).split(b"\r\n\r\n")[0].split(b"\n\n")[0]
+            match = _MESSAGE_ID.search(head)
+            found[match.group(1).decode("ascii", "replace") if match else f"(no Message-ID: {path.name})"] += 1
+    return found
+
+
+async def messages(
+    shot: Snapshot, arrived: Mapping[str, int] | None, notified: Mapping[str, list[str]], *, rest: bool
+) -> Look:
+    """Compare the notifier's rows with what arrived at the mail server and what was announced."""
+    look = Look("messages", "messages")
+    known: dict[str, str] = {}  # message id -> status
+    said: dict[tuple[str, ...], str] = {}
+    after = ""
+    while True:
+        page = await shot.find(MESSAGES, {"message_id__gt": after}, order_by=("message_id",), limit=CHUNK)
+        for message in page:
+            known[message.message_id] = message.status
+            _row(look, message, said, arrived, notified, rest=rest)
+        if len(page) < CHUNK:
+            break
+        after = page[-1].message_id
+    look.count = len(known)
+    _strangers(look, known, arrived or {}, notified, rest=rest)
+    if arrived is None:
+        look.note("there is no Maildir here: what arrived was not looked at")
+    failed = sum(status == "failed" for status in known.values())
+    if failed:
+        look.note(f"{failed:,} were refused by the mail server for good")
+    return look
+
+
+def _row(
+    look: Look,
+    message: Message,
+    said: dict[tuple[str, ...], str],
+    arrived: Mapping[str, int] | None,
+    notified: Mapping[str, list[str]],
+    *,
+    rest: bool,
+) -> None:
+    name = message.message_id
+    occasion = (message.order_id, message.kind, message.occasion, message.audience, message.to)
+    first = said.setdefault(occasion, name)
+    if first != name:
+        look.wrong(f"{name} says what {first} says: {' '.join(occasion[:4])}")
+    if message.status == "queued" and rest:
+        look.wrong(f"{name} was never sent")
+    if message.status != "sent":
+        return
+    copies = arrived.get(name, 0) if arrived is not None else 1
+    if copies == 0:
+        look.wrong(f"{name} counts as sent but never arrived")
+    elif copies > 1 and message.attempts > 1:
+        look.note(f"{name} arrived {copies} times in {message.attempts} attempts under one Message-ID")
+    elif copies > 1:
+        look.wrong(f"{name} arrived {copies} times")
+    announced = notified.get(name, [])
+    if not announced and rest:
+        look.wrong(f"{name} was sent but no CustomerNotified says so")
+    elif len(announced) > 1:
+        look.wrong(f"{name} was announced {len(announced)} times (events {', '.join(announced[:3])})")
+
+
+def _strangers(
+    look: Look, known: Mapping[str, str], arrived: Mapping[str, int], notified: Mapping[str, list[str]], *, rest: bool
+) -> None:
+    """What arrived or was announced without a row that says it was sent."""
+    for name in _unknown(arrived, known):
+        look.wrong(f"{name} arrived but nobody decided to send it")
+    for name in _unknown(notified, known):
+        look.wrong(f"{name} was announced but nobody decided to send it (event {notified[name][0]})")
+    if rest:
+        for name, events in notified.items():
+            if known.get(name) not in (None, "sent"):
+                look.wrong(f"{name} was announced but counts as {known[name]} (event {events[0]})")
+
+
+def _unknown(names: Iterable[str], known: Mapping[str, str]) -> list[str]:
+    return sorted(name for name in names if name not in known)

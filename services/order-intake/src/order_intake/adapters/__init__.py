@@ -1,0 +1,1 @@
+"""Channel adapters: from a channel's own body to canonical content. Pure functions."""

@@ -1,0 +1,134 @@
+"""The native JSON of an order: every field has one name and one type; values may be missing or wrong, which verification
+names (A4). Unknown fields are refused, so that a misspelt one is not silently lost."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StrictBool, StrictInt
+
+from order_intake.domain.channel import CHANNEL_ID
+from order_intake.domain.content import Content, DraftAddress, DraftCustomer, DraftLine, digest
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def storable(value: str) -> str:
+    """Text without characters that cannot be stored (NUL, lone surrogates); ValueError names the remedy."""
+    if _UNSTORABLE.search(value):
+        raise ValueError("Leave out characters that are not text (NUL, lone surrogates)")
+    return value
+
+
+Short = Annotated[str, Field(max_length=200), AfterValidator(storable)]
+Long = Annotated[str, Field(max_length=2000), AfterValidator(storable)]
+Count = Annotated[StrictInt, Field(ge=-(10**9), le=10**9)]
+Price = Annotated[Decimal, Field(max_digits=14, decimal_places=4)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NativeAddress(_Strict):
+    """Where to deliver. `country` is ISO 3166-1 alpha-2."""
+
+    line1: Short | None = None
+    line2: Short | None = None
+    city: Short | None = None
+    region: Short | None = None
+    postcode: Short | None = None
+    country: Short | None = None
+
+
+class NativeCustomer(_Strict):
+    """Who ordered. Phone or e-mail is needed; `language` is BCP 47; `level` the channel's own class (diamond, vip)."""
+
+    name: Short | None = None
+    email: Annotated[str, Field(max_length=320), AfterValidator(storable)] | None = None
+    phone: Short | None = None
+    language: Short | None = None
+    company: Short | None = None
+    level: Short | None = None
+    ship_to: NativeAddress | None = None
+
+    def draft(self) -> DraftCustomer:
+        """As canonical content; what was not given stays unset."""
+        fields = self.model_dump(exclude_unset=True, exclude={"ship_to"})
+        if self.ship_to is not None:
+            fields["ship_to"] = DraftAddress(**self.ship_to.model_dump(exclude_unset=True))
+        return DraftCustomer(**fields)
+
+
+class NativeLine(_Strict):
+    """One ordered line."""
+
+    sku: Short | None = None
+    name: Short | None = None
+    quantity: Count | None = None
+    unit_price: Price = Decimal(0)
+    custom: StrictBool = False
+
+
+class NativeOrder(_Strict):
+    """An order as a channel posts it. `reference` is the channel's own id of the order: the same reference again is the
+    same order. Without `placed_at` the order was placed when it was posted."""
+
+    channel: Annotated[str, Field(pattern=CHANNEL_ID)]
+    reference: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(storable)] | None = None
+    placed_at: AwareDatetime | None = None
+    currency: Short = "USD"
+    total: Price | None = None
+    payment_state: Literal["paid", "authorized", "unpaid"] = "paid"
+    customer: NativeCustomer = NativeCustomer()
+    lines: Annotated[tuple[NativeLine, ...], Field(max_length=2000)] = ()
+    tags: Annotated[tuple[Short, ...], Field(max_length=100)] = ()
+    shipping_method: Short | None = None
+    carrier_preference: Short | None = None
+    partial_shipment: StrictBool = True
+    promise_by: AwareDatetime | None = None
+    note: Long | None = None
+    test: StrictBool = False
+
+    def content(self, now: datetime) -> Content:
+        """The canonical content of an order posted at `now` (business time)."""
+        return Content(
+            external_id=self.reference,
+            reference=self.reference,
+            placed_at=(self.placed_at or now).astimezone(UTC) if _convertible(self.placed_at) else self.placed_at,
+            currency=self.currency,
+            total=self.total,
+            payment_state=self.payment_state,
+            customer=self.customer.draft(),
+            lines=tuple(
+                DraftLine(
+                    line=number,
+                    sku=line.sku,
+                    name=line.name,
+                    quantity=line.quantity,
+                    unit_price=line.unit_price,
+                    custom=line.custom,
+                )
+                for number, line in enumerate(self.lines, 1)
+            ),
+            tags=self.tags,
+            shipping_method=(self.shipping_method,) if self.shipping_method else (),
+            carrier_preference=self.carrier_preference,
+            partial_shipment=self.partial_shipment,
+            promise_by=self.promise_by,
+            note=self.note,
+            test=self.test,
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal exactly when the same order was said."""
+        return digest(self.model_dump(mode="json"))
+
+
+def _convertible(moment: datetime | None) -> bool:
+    """Whether a time can be written in UTC: at the very ends of the calendar it cannot."""
+    return moment is None or 2 <= moment.year <= 9998

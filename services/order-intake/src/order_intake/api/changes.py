@@ -1,0 +1,217 @@
+"""What people may do with an order: complete, decide a review, record a payment, cancel, confirm."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Path, Request
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StrictBool
+from starlette.responses import JSONResponse, Response
+
+from expedite_chassis import Caller, EngineDep, Problem, RuntimeDep, require, root
+from expedite_chassis.idempotency import HEADER, checked_key
+from expedite_events import Decision, UnitRange, Units
+from expedite_messaging import Engine
+from order_intake.adapters.native import Count, NativeCustomer, Price, Short, storable
+from order_intake.api.access import OrderPath, Token, any_of, holder, known_shape
+from order_intake.changes import Desk, change, problem_of
+from order_intake.domain.cancelling import CancelAsk, LineQuantity, answering, cancel
+from order_intake.domain.content import digest
+from order_intake.domain.ending import confirm
+from order_intake.domain.holding import LinePatch, Patch, complete, decide_review, patched, pay
+from order_intake.domain.order import Order
+from order_intake.domain.refusal import Refused
+from order_intake.settings import policy
+from order_intake.store import ORDERS
+from order_intake.views import cancel_view, order_view
+
+router = APIRouter(tags=["orders"])
+Writer = Annotated[Caller, Depends(require("orders:write"))]
+Reviewer = Annotated[Caller, Depends(require("orders:review"))]
+Reader = Annotated[Caller, Depends(any_of("orders:read", "orders:write", "read"))]
+Why = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(storable)]
+HoldPath = Annotated[str, Path(max_length=80)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LineCompletion(_Body):
+    """A correction of line `line`, or, without it, a line to add."""
+
+    line: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    sku: Short | None = None
+    name: Short | None = None
+    quantity: Count | None = None
+    unit_price: Price | None = None
+    remove: StrictBool = False
+
+
+class Completion(_Body):
+    """What was missing. What is not given stays as it is; `null` takes a value away."""
+
+    customer: NativeCustomer | None = None
+    lines: Annotated[tuple[LineCompletion, ...], Field(max_length=2000)] = ()
+    placed_at: AwareDatetime | None = None
+    currency: Short | None = None
+
+    def patch(self) -> Patch:
+        lines = tuple(LinePatch(**line.model_dump(exclude_unset=True)) for line in self.lines)
+        customer = self.customer.draft() if self.customer else None
+        return Patch(customer=customer, lines=lines, placed_at=self.placed_at, currency=self.currency)
+
+
+class Verdict(_Body):
+    """Why a review ends as it does."""
+
+    reason: Why
+
+
+class Payment(_Body):
+    """What became of the payment."""
+
+    state: Literal["paid", "authorized"]
+
+
+class CancelLine(_Body):
+    """So many units of a line."""
+
+    line: Annotated[int, Field(ge=1, le=1_000_000)]
+    quantity: Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+class CancelUnits(_Body):
+    """Units `first` to `last` of a line."""
+
+    line: Annotated[int, Field(ge=1, le=1_000_000)]
+    first: Annotated[int, Field(ge=1, le=1_000_000)]
+    last: Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+class Cancel(_Body):
+    """What shall not be delivered: quantities of lines, named units, or, with neither, the whole order."""
+
+    lines: Annotated[tuple[CancelLine, ...], Field(min_length=1, max_length=2000)] | None = None
+    units: Annotated[tuple[CancelUnits, ...], Field(min_length=1, max_length=2000)] | None = None
+    reason: Why
+
+    def ask(self, client: str, key: str | None) -> CancelAsk:
+        for index, part in enumerate(self.units or ()):
+            if part.last < part.first:
+                raise Refused("unknown-units", "A range ends at or after its first unit.", f"/units/{index}/last")
+        ranges = [UnitRange(line=part.line, first=part.first, last=part.last) for part in self.units or ()]
+        return CancelAsk(
+            lines=tuple(LineQuantity(line=item.line, quantity=item.quantity) for item in self.lines or ()),
+            units=Units((r.line, r.first, r.last) for r in ranges),
+            reason=self.reason,
+            idempotency=f"{client}|{key}" if key else None,
+            fingerprint=digest(self.model_dump(mode="json")),
+        )
+
+
+@router.post("/orders/{order_id}/completion")
+async def post_completion(
+    order_id: OrderPath, body: Completion, request: Request, engine: EngineDep, runtime: RuntimeDep, token: Token = None
+) -> dict[str, Any]:
+    """Supply what an order waits for (A4). It is verified again: holds whose problem is gone end, new problems become
+    holds. With a signed link (purpose `complete`) or the scope orders:write or orders:review."""
+    by = await holder(request, runtime, "complete", known_shape(order_id), token, "orders:write", "orders:review")
+    patch = body.patch()
+
+    def decide(desk: Desk) -> Decision[Order]:
+        return complete(desk.order, patch, desk.channel, desk.products, desk.tx.now, desk.policy, by=by)
+
+    return order_view(await change(engine, root(order_id), policy(), decide, lambda order: patched(order, patch)))
+
+
+@router.post("/orders/{order_id}/holds/{hold_id}/approve")
+async def approve(
+    order_id: OrderPath, hold_id: HoldPath, body: Verdict, engine: EngineDep, caller: Reviewer
+) -> dict[str, Any]:
+    """Let an order that waits for a review go on (A5)."""
+    return await _review(engine, order_id, hold_id, "approved", body.reason, caller)
+
+
+@router.post("/orders/{order_id}/holds/{hold_id}/reject")
+async def reject(
+    order_id: OrderPath, hold_id: HoldPath, body: Verdict, engine: EngineDep, caller: Reviewer
+) -> dict[str, Any]:
+    """Reject an order that waits for a review: it is cancelled (A5)."""
+    return await _review(engine, order_id, hold_id, "rejected", body.reason, caller)
+
+
+async def _review(
+    engine: Engine, order_id: str, hold_id: str, verdict: str, reason: str, caller: Caller
+) -> dict[str, Any]:
+    def decide(desk: Desk) -> Decision[Order]:
+        return decide_review(
+            desk.order, hold_id, verdict, reason, desk.channel, desk.products, desk.tx.now, desk.policy,
+            by=caller.client,
+        )  # fmt: skip
+
+    return order_view(await change(engine, root(known_shape(order_id)), policy(), decide))
+
+
+@router.post("/orders/{order_id}/payment")
+async def post_payment(order_id: OrderPath, body: Payment, engine: EngineDep, caller: Writer) -> dict[str, Any]:
+    """Record that an order is paid or its payment authorised: its unpaid hold ends (A5)."""
+
+    def decide(desk: Desk) -> Decision[Order]:
+        return pay(
+            desk.order, body.state, desk.channel, desk.products, desk.tx.now, desk.policy, by=caller.client
+        )  # fmt: skip
+
+    return order_view(await change(engine, root(known_shape(order_id)), policy(), decide))
+
+
+@router.post("/orders/{order_id}/cancel", status_code=202, response_model=None)
+async def post_cancel(
+    order_id: OrderPath, body: Cancel, request: Request, engine: EngineDep, caller: Writer
+) -> Response:
+    """Ask for units not to be delivered (A8). Each unit is answered by whoever has it, under `status_url`; 409 only when
+    all of it is known to be with the carrier or delivered. Quantities add up; the whole order or the same named units
+    asked again is the same request."""
+    known_shape(order_id)
+    key = request.headers.get(HEADER)
+    try:
+        ask = body.ask(caller.client, checked_key(key) if key is not None else None)
+    except Refused as refused:
+        raise problem_of(refused) from None
+    order = await change(
+        engine, root(order_id), policy(), lambda desk: cancel(desk.order, ask, desk.tx.now, by=caller.client)
+    )
+    found = answering(order, ask) or order.cancels[-1]
+    url = f"{str(request.base_url).rstrip('/')}/orders/{order_id}/cancels/{found.request_id}"
+    answer = {"request_id": found.request_id, "status_url": url, **cancel_view(order, found)}
+    return JSONResponse(answer, status_code=202, headers={"Location": url})
+
+
+@router.get("/orders/{order_id}/cancels/{request_id}")
+async def get_cancel(order_id: OrderPath, request_id: HoldPath, engine: EngineDep, _: Reader) -> dict[str, Any]:
+    """The answers to a cancel request, unit by unit."""
+    known_shape(order_id)
+    order = (await engine.read(lambda tx: tx.load(ORDERS, [order_id]))).get(order_id)
+    if order is None:
+        raise Problem(404, "unknown-order", detail=f"There is no order {order_id}.")
+    request = order.request(request_id)
+    if request is None:
+        raise Problem(404, "unknown-request", detail="The order has no such cancel request.")
+    return cancel_view(order, request)
+
+
+@router.post("/orders/{order_id}/confirm")
+async def post_confirm(
+    order_id: OrderPath, request: Request, engine: EngineDep, runtime: RuntimeDep, token: Token = None
+) -> dict[str, Any]:
+    """Confirm that everything arrived: the order is closed (A10). With a signed link (purpose `confirm`) or the scope
+    orders:write."""
+    by = await holder(request, runtime, "confirm", known_shape(order_id), token, "orders:write")
+    return order_view(
+        await change(engine, root(order_id), policy(), lambda desk: confirm(desk.order, _confirmed_by(by), desk.tx.now))
+    )
+
+
+def _confirmed_by(by: str) -> str:
+    """A channel confirms for its customer."""
+    return "customer" if by == "customer" else f"customer via {by}"

@@ -1,0 +1,56 @@
+"""Sales channels: set up by planners, read by everyone."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from expedite_chassis import Caller, EngineDep, require
+from expedite_messaging import Tx
+from order_intake.adapters.native import Price, storable
+from order_intake.api.access import any_of
+from order_intake.domain.channel import CHANNEL_ID, Channel, Format
+from order_intake.store import CHANNELS
+
+router = APIRouter(tags=["channels"])
+Named = Annotated[str, Field(min_length=1, max_length=80), AfterValidator(storable)]
+
+
+class ChannelBody(BaseModel):
+    """What a channel is: `code` is the middle of its order numbers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    code: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9]{1,5}$")]
+    format: Format = Format.NATIVE
+    owner: Named = "operators"
+    urgent_methods: Annotated[tuple[Named, ...], Field(max_length=100)] = ()
+    high_value_limit: Annotated[Price, Field(gt=0)] | None = None
+
+
+@router.put("/channels/{channel_id}")
+async def put_channel(
+    channel_id: Annotated[str, Path(pattern=CHANNEL_ID)],
+    body: ChannelBody,
+    engine: EngineDep,
+    _: Annotated[Caller, Depends(require("master:write"))],
+) -> dict[str, Any]:
+    """Set up or change a channel. Orders already taken in keep their number and owner."""
+    channel = Channel(id=channel_id, **body.model_dump())
+
+    async def work(tx: Tx) -> None:
+        (await tx.load(CHANNELS, [channel_id])).put(channel)
+
+    await engine.transact([f"channel|{channel_id}"], work)
+    return channel.model_dump(mode="json")
+
+
+@router.get("/channels")
+async def list_channels(
+    engine: EngineDep, _: Annotated[Caller, Depends(any_of("read", "orders:read", "orders:write", "master:write"))]
+) -> dict[str, Any]:
+    """All channels."""
+    found = await engine.read(lambda tx: tx.find(CHANNELS, order_by=("id",)))
+    return {"items": [channel.model_dump(mode="json") for channel in found], "next": None}

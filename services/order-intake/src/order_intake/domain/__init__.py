@@ -1,0 +1,1 @@
+"""The decisions of order-intake: pure and synchronous."""

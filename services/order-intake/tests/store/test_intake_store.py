@@ -1,0 +1,111 @@
+"""Order-intake on a real PostgreSQL: numbers, claims and lists as the database keeps them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from expedite_chassis.testing import client
+from expedite_messaging import Tx
+from expedite_messaging.migrate import drift
+from expedite_messaging.postgres import PostgresEngine
+from expedite_messaging.testing import create_database, drop_database, postgres_engine
+from order_intake.handlers import find_missed_products, handlers
+from order_intake.main import SPEC
+from order_intake.store import AWAITED, CHANNELS, ORDERS, PRODUCTS
+from order_intake.testing import CHANNEL_ROWS, native, product
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[PostgresEngine]:
+    async with postgres_engine(handlers, "order_intake") as engine:
+
+        async def seed(tx: Tx) -> None:
+            for row in CHANNEL_ROWS:
+                tx.add(CHANNELS, row)
+            for sku in "AB":
+                tx.add(PRODUCTS, product(sku))
+
+        await engine.transact([], seed)
+        yield engine
+
+
+@pytest.fixture
+async def api(engine: PostgresEngine) -> AsyncIterator[httpx.AsyncClient]:
+    async with client(SPEC, engine) as http:
+        yield http
+
+
+async def test_the_migrations_make_what_the_code_declares() -> None:
+    """I2"""
+    url = await create_database("order_intake")
+    try:
+        assert await asyncio.to_thread(drift, url, "order_intake") == []
+    finally:
+        await drop_database(url)
+
+
+async def test_two_processes_give_every_number_once(engine: PostgresEngine) -> None:
+    """A2, A6: two processes, many orders at once, half of them said to both."""
+    async with client(SPEC, engine) as one, client(SPEC, engine) as two:
+        posts = [
+            api.post("/orders", json=native(reference=f"{n}", lines=[{"sku": "A", "quantity": n + 1}]))
+            for n in range(40)
+            for api in ((one, two) if n % 2 else (one,))
+        ]
+        answers = await asyncio.gather(*posts)
+    assert {a.status_code for a in answers} == {202}
+    assert sorted({a.json()["order_id"][-6:] for a in answers}) == [f"{n:06d}" for n in range(1, 41)]
+    assert await engine.read(lambda tx: tx.count(ORDERS)) == 40
+
+
+async def test_a_repeated_key_is_answered_from_the_database(api: httpx.AsyncClient) -> None:
+    """A6"""
+    key = {"Idempotency-Key": "0123456789abcdef"}
+    first = await api.post("/orders", json=native(), headers=key)
+    again = await api.post("/orders", json=native(), headers=key)
+    assert first.content == again.content
+    assert again.headers["idempotency-replayed"] == "true"
+
+
+async def test_lists_are_filtered_and_paged_by_the_database(api: httpx.AsyncClient) -> None:
+    """A7"""
+    for n in range(3):
+        state = "unpaid" if n == 1 else "paid"
+        await api.post("/orders", json=native(payment_state=state, lines=[{"sku": "A", "quantity": n + 1}]))
+    page = (await api.get("/orders", params={"limit": 2, "channel": "web"})).json()
+    rest = (await api.get("/orders", params={"limit": 2, "after": page["next"]})).json()
+    assert [o["order_id"][-1] for o in (*page["items"], *rest["items"])] == ["3", "2", "1"]
+    held = (await api.get("/orders", params={"state": "held"})).json()["items"]
+    assert [o["order_id"][-1] for o in held] == ["2"]
+
+
+async def test_extreme_values_can_be_stored(api: httpx.AsyncClient) -> None:
+    """A4: the ends of the calendar and of the money column, every kind of text."""
+    for changes in (
+        {"placed_at": "0001-01-01T00:00:00+14:00"},
+        {"total": "-9999999999.9999"},
+        {"note": "加急 🚚 \\u0000 \u202e"},
+        {"lines": [{"sku": "'; DROP TABLE intake_order; --", "quantity": 10**9}]},
+    ):
+        answer = await api.post("/orders", json=native(**changes))
+        assert answer.status_code == 202, answer.text
+        assert (await api.get(f"/orders/{answer.json()['order_id']}")).status_code == 200
+
+
+async def test_orders_waiting_for_a_product_are_found(engine: PostgresEngine, api: httpx.AsyncClient) -> None:
+    """A4: the wait ends when the product is here."""
+    answer = await api.post("/orders", json=native(lines=[{"sku": "NEW", "quantity": 1}]))
+    assert answer.json()["state"] == "held"
+
+    async def arrive(tx: Tx) -> None:
+        tx.add(PRODUCTS, product("NEW"))
+
+    await engine.transact([], arrive)
+    await find_missed_products(engine)
+    order = (await api.get(f"/orders/{answer.json()['order_id']}")).json()
+    assert order["state"] == "received"
+    assert await engine.read(lambda tx: tx.count(AWAITED, {"waiting": True})) == 0
