@@ -27,7 +27,7 @@ async def ready(runtime: Runtime) -> dict[str, bool]:
     return {} if engine is None else {"products": await products_loaded(runtime, engine)}
 
 
-SPEC = ServiceSpec(
+spec = ServiceSpec(
     name="order-intake",
     handlers=handlers,
     metadata=metadata,
@@ -40,4 +40,4 @@ SPEC = ServiceSpec(
 )
 
 if __name__ == "__main__":
-    run(SPEC)
+    run(spec)

@@ -17,7 +17,7 @@ from expedite_messaging.memory import MemoryClock, MemoryEngine
 from order_intake.domain.channel import Channel
 from order_intake.domain.order import Order
 from order_intake.handlers import handlers
-from order_intake.main import SPEC
+from order_intake.main import spec
 from order_intake.store import CHANNELS, DELIVERIES, ORDERS, PRODUCTS, Delivery
 
 NOW = datetime(2026, 11, 23, 17, 15, tzinfo=UTC)
@@ -100,7 +100,7 @@ class World:
         return {key: value for key, value in self.engine.db.parked.items() if value}
 
     def client(self, scopes: Sequence[str] = ("*",), **options: Any) -> httpx.AsyncClient:
-        return client(SPEC, self.engine, scopes, **options)
+        return client(spec, self.engine, scopes, **options)
 
 
 def shopify_headers(body: bytes, topic: str = "orders/create", webhook_id: str = "w-1") -> dict[str, str]:

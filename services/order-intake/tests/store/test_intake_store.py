@@ -14,7 +14,7 @@ from expedite_messaging.migrate import drift
 from expedite_messaging.postgres import PostgresEngine
 from expedite_messaging.testing import create_database, drop_database, postgres_engine
 from order_intake.handlers import find_missed_products, handlers
-from order_intake.main import SPEC
+from order_intake.main import spec
 from order_intake.store import AWAITED, CHANNELS, ORDERS, PRODUCTS
 from order_intake.testing import CHANNEL_ROWS, native, product
 
@@ -35,7 +35,7 @@ async def engine() -> AsyncIterator[PostgresEngine]:
 
 @pytest.fixture
 async def api(engine: PostgresEngine) -> AsyncIterator[httpx.AsyncClient]:
-    async with client(SPEC, engine) as http:
+    async with client(spec, engine) as http:
         yield http
 
 
@@ -50,7 +50,7 @@ async def test_the_migrations_make_what_the_code_declares() -> None:
 
 async def test_two_processes_give_every_number_once(engine: PostgresEngine) -> None:
     """A2, A6: two processes, many orders at once, half of them said to both."""
-    async with client(SPEC, engine) as one, client(SPEC, engine) as two:
+    async with client(spec, engine) as one, client(spec, engine) as two:
         posts = [
             api.post("/orders", json=native(reference=f"{n}", lines=[{"sku": "A", "quantity": n + 1}]))
             for n in range(40)

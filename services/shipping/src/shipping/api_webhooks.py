@@ -1,0 +1,125 @@
+"""Tracking webhooks of carriers. Each address has one signature scheme; the body is checked as raw bytes, kept in any case,
+and answered with 2xx only after it is durable (F3)."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Query, Response
+from prometheus_client import Counter
+
+from expedite_chassis import Caller, EngineDep, Problem, RawBody, Runtime, RuntimeDep, require
+from expedite_chassis.webhooks import secrets_of, verify_easypost, verify_standard
+from expedite_messaging import Engine, Group, KeyParked, Tx
+from shipping.store import DELIVERIES, DeliveryState
+from shipping.views import DeliveryList, Id, IdQuery, Receipt
+from shipping.webhooks import Incoming, Verdict, find_parcel, forgery, settle, understand
+
+router = APIRouter()
+UNMAPPED = Counter("tracking_status_unmapped", "Carrier statuses we have no word for", ["provider", "value"])
+_KNOWN_UNMAPPED: set[tuple[str, str]] = set()
+_LABELS_AT_MOST = 200  # a carrier that invents statuses must not fill the metrics
+KEPT = (DeliveryState.UNMATCHED, DeliveryState.WAITING, DeliveryState.UNREADABLE)
+
+
+@router.post("/webhooks/easypost/{carrier_id}")
+async def easypost_webhook(
+    carrier_id: Id,
+    body: RawBody,
+    response: Response,
+    engine: EngineDep,
+    runtime: RuntimeDep,
+    x_hmac_signature: Annotated[str | None, Header()] = None,
+) -> Receipt:
+    """EasyPost's `tracker.updated`, unchanged: `X-Hmac-Signature` over the raw body."""
+    valid = verify_easypost(body, x_hmac_signature, _secrets(runtime, carrier_id))
+    return await _receive(engine, runtime, response, carrier_id, "easypost", body, valid)
+
+
+@router.post("/webhooks/native/{carrier_id}")
+async def native_webhook(
+    carrier_id: Id,
+    body: RawBody,
+    response: Response,
+    engine: EngineDep,
+    runtime: RuntimeDep,
+    webhook_id: Annotated[str | None, Header()] = None,
+    webhook_timestamp: Annotated[str | None, Header()] = None,
+    webhook_signature: Annotated[str | None, Header()] = None,
+) -> Receipt:
+    """Our own tracking webhook, signed by Standard Webhooks: {id, tracking_number, status, occurred_at, location, message,
+    expected_at, signed_by}."""
+    secrets = _secrets(runtime, carrier_id)
+    valid = verify_standard(body, webhook_id, webhook_timestamp, webhook_signature, secrets, time.time())
+    return await _receive(engine, runtime, response, carrier_id, "native", body, valid)
+
+
+def _secrets(runtime: Runtime, carrier_id: str) -> tuple[str, ...]:
+    return secrets_of(runtime.secrets.get("webhooks", {}).get(carrier_id))
+
+
+async def _receive(
+    engine: Engine, runtime: Runtime, response: Response, carrier_id: str, format_: str, body: bytes, valid: bool
+) -> Receipt:
+    if not valid:
+        await _log_forgery(engine, carrier_id, format_, body)
+        raise Problem(401, "bad-signature")
+    incoming = understand(carrier_id, format_, body)
+    if incoming.message:
+        parcel = await find_parcel(engine, carrier_id, incoming.message.tracking_number)
+        incoming = Incoming(carrier_id, format_, body, incoming.message, parcel=parcel)
+        for value in incoming.message.unmapped:  # type: ignore[union-attr]
+            _count_unmapped(carrier_id, value)
+    group = runtime.shared("shipping.webhooks", lambda: _group(engine))
+    try:
+        verdict = await group.submit(incoming)
+    except KeyParked:
+        # The order waits for repair: the webhook is kept and applied when it has been replayed.
+        later = Incoming(carrier_id, format_, body, incoming.message, parcel=incoming.parcel, parked=True)
+        verdict = await group.submit(later)
+    if verdict.delivery.state in KEPT:
+        response.status_code = 202
+    return Receipt(
+        delivery_id=verdict.delivery.delivery_id, state=verdict.delivery.state.value, duplicate=verdict.duplicate
+    )
+
+
+def _group(engine: Engine) -> Group[Incoming, Verdict]:
+    return Group(engine, keys=lambda item: item.keys, work=settle)
+
+
+def _count_unmapped(provider: str, value: str) -> None:
+    pair = (provider, value[:60])
+    if pair not in _KNOWN_UNMAPPED and len(_KNOWN_UNMAPPED) >= _LABELS_AT_MOST:
+        pair = (provider, "other")
+    _KNOWN_UNMAPPED.add(pair)
+    UNMAPPED.labels(*pair).inc()
+
+
+async def _log_forgery(engine: Engine, carrier_id: str, format_: str, body: bytes) -> None:
+    async def work(tx: Tx) -> None:
+        tx.add(DELIVERIES, forgery(carrier_id, format_, body, tx.now))
+
+    await engine.transact([], work)
+
+
+@router.get("/tracking-deliveries")
+async def list_deliveries(
+    engine: EngineDep,
+    caller: Annotated[Caller, Depends(require("read"))],
+    state: DeliveryState | None = None,
+    carrier_id: IdQuery = None,
+    tracking_number: IdQuery = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+) -> DeliveryList:
+    """The webhook log, newest first: what came, what came of it, and the body."""
+    named = {"state": state and state.value, "carrier_id": carrier_id, "tracking_number": tracking_number}
+    where = {name: value for name, value in named.items() if value is not None}
+
+    async def work(tx: Tx) -> DeliveryList:
+        return DeliveryList(
+            items=await tx.find(DELIVERIES, where, order_by=("-received_at", "delivery_id"), limit=limit)
+        )
+
+    return await engine.read(work)

@@ -1,0 +1,95 @@
+"""What the carrier desk knows besides the orders: carriers, warehouses with their cut-offs, products."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+from pydantic import Field
+
+from expedite_events import CarrierChanged, CarrierService, Decision, ProductChanged, Value, WarehouseChanged
+from expedite_events.base import LineGoods
+from expedite_events.units import Units
+
+CUT_OFF_HORIZON_DAYS = 21  # longer than any row of holidays
+
+
+class Carrier(Value):
+    """A carrier as its planner describes it. `base_url` is where its API is: rates, labels and voids are below it."""
+
+    carrier_id: str
+    name: str
+    base_url: str
+    webhook_format: str = "native"
+    services: tuple[CarrierService, ...] = ()
+    reliability: Annotated[float, Field(ge=0, le=1)] = 1.0
+    names: dict[str, str] = Field(default_factory=dict)
+    revision: int = 0
+    active: bool = True
+
+    def serves(self, country: str) -> bool:
+        """Some service of it goes there. A carrier that lists no services answers that with its rates."""
+        return not self.services or any(not s.countries or country in s.countries for s in self.services)
+
+
+def change(known: Carrier | None, wanted: Carrier) -> Decision[Carrier]:
+    """A planner's word about a carrier: announced when it says something new."""
+    revision = known.revision if known else 0
+    if known is not None and known == wanted.model_copy(update={"revision": revision}):
+        return Decision(known)
+    carrier = wanted.model_copy(update={"revision": revision + 1})
+    event = CarrierChanged(
+        carrier_id=carrier.carrier_id, name=carrier.name, services=carrier.services, reliability=carrier.reliability,
+        webhook_format=carrier.webhook_format, names=carrier.names, revision=carrier.revision, active=carrier.active,
+    )  # fmt: skip
+    return Decision(carrier, (event,))
+
+
+class Desk(Value):
+    """Master data for decisions about labels. Loaded with the batch; a missing warehouse or product is no obstacle."""
+
+    carriers: tuple[Carrier, ...] = ()
+    sites: Mapping[str, WarehouseChanged] = Field(default_factory=dict)
+    products: Mapping[str, ProductChanged] = Field(default_factory=dict)
+
+    def candidates(self, country: str, excluded: tuple[str, ...]) -> tuple[Carrier, ...]:
+        """Carriers worth asking for a price."""
+        return tuple(c for c in self.carriers if c.active and c.carrier_id not in excluded and c.serves(country))
+
+    def leaves_at(self, warehouse_id: str, carrier_id: str, now: datetime) -> datetime:
+        """When the carrier takes the parcel: its next cut-off at this warehouse, or now when it has none there."""
+        site = self.sites.get(warehouse_id)
+        return (next_cut_off(site, carrier_id, now) if site else None) or now
+
+    def handling(self, goods: tuple[LineGoods, ...]) -> tuple[str, ...]:
+        """The product classes in a box that need care: valuable, fragile, perishable …"""
+        classes = {self.products[g.sku].product_class for g in goods if g.sku in self.products}
+        return tuple(sorted(classes - {"standard"}))
+
+    def weight_of(self, goods: tuple[LineGoods, ...], units: Units) -> int:
+        """Grams of these units, as far as their products are known."""
+        sku_of = {g.line: g.sku for g in goods}
+        known = {line: self.products[sku].weight_g for line, sku in sku_of.items() if sku in self.products}
+        return sum(known.get(line, 0) * len(units.on_line(line)) for line in units.lines)
+
+
+def next_cut_off(site: WarehouseChanged, carrier_id: str, now: datetime) -> datetime | None:
+    """The first moment from now on at which the carrier's truck leaves this warehouse, in its local working days; None
+    when the warehouse names no cut-off for the carrier."""
+    times = [c.local_time for c in site.cut_offs if c.carrier_id == carrier_id]
+    if not times or not site.working_days:
+        return None
+    zone = ZoneInfo(site.time_zone)
+    today = now.astimezone(zone).date()
+    for ahead in range(CUT_OFF_HORIZON_DAYS):
+        day = today + timedelta(days=ahead)
+        if day.weekday() not in site.working_days or day.isoformat() in site.holidays:
+            continue
+        for text in sorted(times):
+            hour, minute = (int(part) for part in text.split(":"))
+            leaves = datetime(day.year, day.month, day.day, hour % 24, minute, tzinfo=zone)
+            if leaves >= now:
+                return leaves.astimezone(now.tzinfo)
+    return None

@@ -1,0 +1,218 @@
+"""From a packed box to a label: quote, choose, buy; and what happens when the parcel or the carrier changes its mind.
+
+Quoting and buying are two effects on purpose. A quote may be asked again at no cost; the purchase names one carrier and
+carries the effect's id as idempotency key, so trying it again after a crash can never buy a second label elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from expedite_events import Decision, Effect, SetTimer
+from shipping.domain.desk import Desk
+from shipping.domain.selection import Offer, choose
+from shipping.domain.state import Label, LabelState, OrderLeg, Parcel, Station
+
+LABEL_RETRY = "label_retry"
+RETRY_AFTER = timedelta(minutes=10)
+RETRY_AT_MOST = timedelta(hours=2)
+CENT_PARTS = Decimal("0.0001")  # what money on the wire keeps
+Data = Mapping[str, Any]
+
+
+def wants_label(leg: OrderLeg, parcel: Parcel) -> bool:
+    """It may be labelled now: on the dock, nothing to be taken out first, order neither held nor over."""
+    return (
+        parcel.station is Station.DOCK
+        and bool(parcel.packed)
+        and not parcel.waiting
+        and not leg.held
+        and leg.over is None
+    )
+
+
+def buy_what_is_missing(leg: OrderLeg, desk: Desk, now: datetime) -> Decision[OrderLeg]:
+    """Start the label of every parcel that wants one and has none under way. Parcels that failed wait for their timer."""
+    decision = Decision(leg)
+    for parcel in leg.parcels:
+        if parcel.label_state is LabelState.NONE and wants_label(leg, parcel):
+            decision = decision.and_then(_quote(decision.state, parcel, desk, now))
+    return decision
+
+
+def try_again(leg: OrderLeg, parcel_id: str, desk: Desk, now: datetime) -> Decision[OrderLeg]:
+    """After a failure, by timer or by hand: every carrier is asked again. Nothing when the label is no longer wanted or
+    already on its way."""
+    parcel = leg.parcel(parcel_id)
+    if parcel is None or parcel.label_state is not LabelState.FAILED:
+        return Decision(leg)
+    fresh = parcel.model_copy(update={"label_state": LabelState.NONE, "excluded": (), "problem": None})
+    leg = leg.with_parcel(fresh)
+    return _quote(leg, fresh, desk, now) if wants_label(leg, fresh) else Decision(leg)
+
+
+def _quote(leg: OrderLeg, parcel: Parcel, desk: Desk, now: datetime) -> Decision[OrderLeg]:
+    attempt = parcel.label_attempt + 1
+    parcel = parcel.model_copy(update={"label_attempt": attempt})
+    carriers = desk.candidates(leg.address().country, parcel.excluded)
+    if not carriers:
+        known = f"all that serve {leg.address().country} refused: {', '.join(parcel.excluded)}"
+        reason = known if parcel.excluded else f"no active carrier serves {leg.address().country}"
+        return _fail(leg, parcel, reason, now)
+    asked = [{"carrier_id": c.carrier_id, "base_url": c.base_url, "reliability": c.reliability} for c in carriers]
+    parcel = parcel.model_copy(update={"label_state": LabelState.QUOTING, "problem": None})
+    effect = Effect("quote_rates", _subject(parcel), {"carriers": asked, "shipment": shipment(leg, parcel, desk)})
+    return Decision(leg.with_parcel(parcel), effects=(effect,))
+
+
+def shipment(leg: OrderLeg, parcel: Parcel, desk: Desk) -> dict[str, Any]:
+    """What a carrier must know to quote and to label."""
+    urgency, brief = leg.urgency_known(), leg.brief_known()
+    site = desk.sites.get(parcel.warehouse_id)
+    handling = set(desk.handling(parcel.goods)) | ({"valuable"} if parcel.valuable else set())
+    return {
+        "parcel_id": parcel.parcel_id,
+        "reference": leg.order_id,
+        "from": site.address.model_dump(mode="json") if site else {"line1": parcel.warehouse_id},
+        "to": brief.customer.ship_to.model_dump(mode="json"),
+        "recipient": {"name": brief.customer.name, "phone": brief.customer.phone, "company": brief.customer.company},
+        "weight_g": max(1, parcel.weight_g - desk.weight_of(parcel.goods, parcel.put_back)),
+        "box": parcel.box,
+        "handling": sorted(handling),
+        "deliver_by": urgency.promise_by.isoformat(),
+        "contents": [g.name for g in parcel.goods if parcel.packed.on_line(g.line)][:20],
+    }
+
+
+def quoted(
+    leg: OrderLeg, parcel_id: str, subject: str, data: Data, request: Data, desk: Desk, now: datetime
+) -> Decision[OrderLeg]:
+    """Rates are in: choose one and buy it, unless the label is not wanted any more."""
+    parcel = _current(leg, parcel_id, subject, LabelState.QUOTING)
+    if parcel is None:
+        return Decision(leg)
+    if not wants_label(leg, parcel):
+        return Decision(leg.with_parcel(parcel.model_copy(update={"label_state": LabelState.NONE})))
+    offers = tuple(_offer(rate, parcel, desk, now) for rate in data["rates"])
+    handling = request["shipment"]["handling"]
+    choice = choose(
+        offers,
+        promise_by=leg.urgency_known().promise_by,
+        valuable="valuable" in handling,
+        preference=leg.brief_known().carrier_preference,
+    )
+    if choice is None:
+        return _fail(leg, parcel, _no_offers(data.get("errors", {})), now)
+    parcel = parcel.model_copy(update={"label_state": LabelState.BUYING})
+    url = next(c["base_url"] for c in request["carriers"] if c["carrier_id"] == choice.offer.carrier_id)
+    ask = {
+        "base_url": url,
+        "offer": choice.offer.model_dump(mode="json"),
+        "because": choice.because,
+        "shipment": request["shipment"],
+    }
+    return Decision(leg.with_parcel(parcel), effects=(Effect("buy_label", _subject(parcel), ask),))
+
+
+def _offer(rate: Data, parcel: Parcel, desk: Desk, now: datetime) -> Offer:
+    leaves = desk.leaves_at(parcel.warehouse_id, rate["carrier_id"], now)
+    arrives = leaves + timedelta(hours=float(rate["transit_hours"]))
+    return Offer.model_validate({**rate, "leaves_at": leaves, "arrives_at": arrives})
+
+
+def _no_offers(errors: Mapping[str, str]) -> str:
+    told = "; ".join(f"{carrier}: {text}" for carrier, text in sorted(errors.items()))
+    return f"no carrier offered a service ({told})" if told else "no carrier offered a service"
+
+
+def bought(leg: OrderLeg, parcel_id: str, data: Data, request: Data, now: datetime) -> Decision[OrderLeg]:
+    """The label is there: the parcel can be handed over. A parcel that was cancelled meanwhile gives it back."""
+    parcel = leg.parcel(parcel_id)
+    if parcel is None:
+        return Decision(leg)
+    offer = request["offer"]
+    label = Label(
+        label_id=data["label_id"], carrier_id=offer["carrier_id"], base_url=request["base_url"],
+        service=offer["service"], service_name=offer["name"], tracking_number=data["tracking_number"], tracking_url=data.get("tracking_url"),
+        cost=Decimal(str(data.get("cost", offer["price"]))).quantize(CENT_PARTS), currency=data.get("currency", offer["currency"]),
+        leaves_at=offer["leaves_at"], expected_at=offer["arrives_at"], insured=offer["insured"],
+        signature=offer["signature"], chosen_because=request["because"],
+    )  # fmt: skip
+    if parcel.station is not Station.DOCK or not parcel.packed or leg.over is not None:
+        parcel = parcel.model_copy(update={"label_state": LabelState.NONE})
+        return Decision(leg.with_parcel(parcel), effects=(void(label, parcel_id),))
+    parcel = parcel.model_copy(
+        update={
+            "label": label,
+            "label_state": LabelState.BOUGHT,
+            "expected_at": label.expected_at,
+            "problem": None,
+        }
+    )
+    return Decision(leg.with_parcel(parcel))
+
+
+def not_quoted(leg: OrderLeg, parcel_id: str, subject: str, error: str, now: datetime) -> Decision[OrderLeg]:
+    """Nobody could be asked for rates; the timer asks again."""
+    parcel = _current(leg, parcel_id, subject, LabelState.QUOTING)
+    return Decision(leg) if parcel is None else _fail(leg, parcel, f"no rates: {error}", now)
+
+
+def not_bought(
+    leg: OrderLeg, parcel_id: str, subject: str, error: str, request: Data, desk: Desk, now: datetime
+) -> Decision[OrderLeg]:
+    """The chosen carrier would not sell: the others are asked, without it."""
+    parcel = _current(leg, parcel_id, subject, LabelState.BUYING)
+    if parcel is None:
+        return Decision(leg)
+    refused_by = request["offer"]["carrier_id"]
+    parcel = parcel.model_copy(
+        update={
+            "excluded": (*parcel.excluded, refused_by),
+            "label_state": LabelState.NONE,
+            "problem": f"{refused_by} refused the label: {error}"[:500],
+        }
+    )
+    leg = leg.with_parcel(parcel)
+    return _quote(leg, parcel, desk, now) if wants_label(leg, parcel) else Decision(leg)
+
+
+def not_voided(leg: OrderLeg, parcel_id: str, label_id: str, error: str) -> Decision[OrderLeg]:
+    """A carrier would not take a label back: it costs money, so a person sees it."""
+    parcel = leg.parcel(parcel_id)
+    if parcel is None:
+        return Decision(leg)
+    text = f"label {label_id} could not be voided: {error}"[:500]
+    return Decision(leg.with_parcel(parcel.model_copy(update={"problem": text})))
+
+
+def void(label: Label, parcel_id: str) -> Effect:
+    """Give a label back to its carrier."""
+    ask = {"base_url": label.base_url, "carrier_id": label.carrier_id, "parcel_id": parcel_id}
+    return Effect("void_label", label.label_id, ask)
+
+
+def _fail(leg: OrderLeg, parcel: Parcel, reason: str, now: datetime) -> Decision[OrderLeg]:
+    told = f"{reason}; {parcel.problem}" if parcel.problem else reason
+    parcel = parcel.model_copy(update={"label_state": LabelState.FAILED, "problem": told[:500]})
+    wait = min(RETRY_AFTER * 2 ** min(parcel.label_attempt - 1, 8), RETRY_AT_MOST)
+    timer = SetTimer(LABEL_RETRY, parcel.parcel_id, now + wait)
+    return Decision(leg.with_parcel(parcel), timers=(timer,))
+
+
+def _current(leg: OrderLeg, parcel_id: str, subject: str, state: LabelState) -> Parcel | None:
+    """The parcel, if this result answers what it waits for; an answer to an earlier attempt is void."""
+    parcel = leg.parcel(parcel_id)
+    return parcel if parcel and parcel.label_state is state and _subject(parcel) == subject else None
+
+
+def _subject(parcel: Parcel) -> str:
+    return f"{parcel.parcel_id}#{parcel.label_attempt}"
+
+
+def parcel_of(subject: str) -> str:
+    """The parcel an effect was about."""
+    return subject.rpartition("#")[0]

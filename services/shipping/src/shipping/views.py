@@ -1,0 +1,197 @@
+"""What the API shows. Lists answer rows; one parcel answers everything that is known of it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Path, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from expedite_events import CarrierService, Tier, UnitRange
+from expedite_events.base import Moment
+from shipping.domain.desk import Carrier
+from shipping.domain.state import Breach, Checkpoint, End, Label, LabelState, OrderLeg, Parcel, Station
+from shipping.store import ParcelRow, ParcelStatus, TrackingDelivery, rows_of, status_of
+
+# Control characters are refused: PostgreSQL cannot keep NUL, and the others only ever come from a broken scanner.
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]+$")]
+Id = Annotated[str, Path(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._:@-]+$")]
+IdQuery = Annotated[str | None, Query(max_length=128, pattern=r"^[A-Za-z0-9._:@-]+$")]
+
+
+class Body(BaseModel):
+    """A request body: unknown fields are refused, so that a misspelt one is noticed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class By(Body):
+    """Who did it."""
+
+    by: Name
+
+
+class HandOver(By):
+    """`scanned`: the code read from the label; checked against the parcel's tracking number."""
+
+    scanned: Annotated[str, Field(max_length=128)] | None = None
+
+
+class HandOvers(By):
+    """Parcels loaded onto a truck in one go."""
+
+    parcel_ids: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f]+$")]],
+        Field(min_length=1, max_length=500),
+    ]
+
+
+class Returned(By):
+    """A parcel that came back from its carrier."""
+
+    reason: Name = "came back to the warehouse"
+
+
+class CarrierBody(Body):
+    """A carrier as its planner describes it."""
+
+    name: Name
+    base_url: Annotated[str, Field(pattern=r"^https?://[^\s?#]+$", max_length=500)]
+    webhook_format: Annotated[str, Field(pattern=r"^(native|easypost)$")] = "native"
+    services: Annotated[tuple[CarrierService, ...], Field(max_length=100)] = ()
+    reliability: Annotated[float, Field(ge=0, le=1)] = 1.0
+    names: dict[str, str] = Field(default_factory=dict)
+    active: bool = True
+
+
+class DockItem(ParcelRow):
+    """A parcel on the dock and what to do with it: hand_over, put_back, or wait."""
+
+    action: str
+
+
+class DockList(BaseModel):
+    items: list[DockItem]
+    next: str | None = None
+
+
+class ParcelList(BaseModel):
+    """`now` is the business time of the answer, for clients that follow it."""
+
+    items: list[ParcelRow]
+    next: str | None = None
+    now: Moment
+
+
+class ParcelView(BaseModel):
+    """Everything about one parcel."""
+
+    parcel_id: str
+    order_id: str
+    fulfilment_order_id: str
+    warehouse_id: str
+    status: ParcelStatus
+    station: Station
+    end: End | None
+    tier: Tier
+    deadline: Moment
+    promise_by: Moment
+    box: str
+    weight_g: int
+    valuable: bool
+    packed_by: str
+    packed_at: Moment
+    units: list[UnitRange]
+    to_put_back: list[UnitRange]
+    put_back: list[UnitRange]
+    label_state: LabelState
+    label: Label | None
+    chosen_because: str | None
+    tracking_status: str | None
+    tracking: list[Checkpoint]
+    expected_at: Moment | None
+    handed_at: Moment | None
+    handed_by: str | None
+    ended_at: Moment | None
+    cause: str | None
+    signed_by: str | None
+    holds: list[str]
+    breaches: list[Breach]
+    problem: str | None
+
+
+class ParcelViews(BaseModel):
+    items: list[ParcelView]
+    next: str | None = None
+
+
+class Outcome(BaseModel):
+    """What a person's word led to. `changed=False`: it was done before."""
+
+    parcel_id: str
+    status: ParcelStatus
+    changed: bool
+
+
+class HandOverResult(BaseModel):
+    """One parcel of a bulk hand-over: `outcome` is handed, already or refused, with code and reason."""
+
+    parcel_id: str
+    outcome: str
+    code: str | None = None
+    reason: str | None = None
+
+
+class HandOverResults(BaseModel):
+    results: list[HandOverResult]
+
+
+class CarrierList(BaseModel):
+    items: list[Carrier]
+    next: str | None = None
+
+
+class DeliveryList(BaseModel):
+    items: list[TrackingDelivery]
+    next: str | None = None
+
+
+class Receipt(BaseModel):
+    """The answer to a webhook."""
+
+    delivery_id: str
+    state: str
+    duplicate: bool
+
+
+ACTIONS = {ParcelStatus.READY: "hand_over", ParcelStatus.PUT_BACK: "put_back"}
+
+
+def dock_item(row: ParcelRow) -> DockItem:
+    """A row with its action."""
+    return DockItem(**row.model_dump(), action=ACTIONS.get(row.status, "wait"))
+
+
+def outcome(leg: OrderLeg, parcel_id: str, changed: bool) -> Outcome:
+    """The state of a parcel after a decision."""
+    return Outcome(parcel_id=parcel_id, status=rows_of(leg)[parcel_id].status, changed=changed)
+
+
+def view(leg: OrderLeg, parcel: Parcel) -> ParcelView:
+    """One parcel in full."""
+    urgency, shown = leg.urgency_known(), parcel.tracking.shown
+    same: dict[str, Any] = {
+        name: getattr(parcel, name)
+        for name in (
+            "parcel_id", "fulfilment_order_id", "warehouse_id", "station", "end", "box", "weight_g", "valuable",
+            "packed_by", "packed_at", "label_state", "label", "expected_at", "handed_at", "handed_by", "ended_at",
+            "cause", "signed_by", "problem",
+        )
+    }  # fmt: skip
+    return ParcelView(
+        **same, order_id=leg.order_id, status=status_of(leg, parcel), tier=urgency.tier, deadline=leg.deadline(),
+        promise_by=urgency.promise_by, units=list(parcel.packed.ranges), to_put_back=list(parcel.held_back.ranges),
+        put_back=list(parcel.put_back.ranges), chosen_because=parcel.label.chosen_because if parcel.label else None,
+        tracking_status=shown.status if shown else None, tracking=list(parcel.tracking.checkpoints),
+        holds=list(leg.holds), breaches=list(leg.breaches),
+    )  # fmt: skip

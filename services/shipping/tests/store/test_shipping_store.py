@@ -1,0 +1,128 @@
+"""Shipping's collections on a real PostgreSQL: the schema fits, lists sort as in memory, a webhook is applied once."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from expedite_chassis import root
+from expedite_chassis.testing import client
+from expedite_events import Decision, Lane, Packed, Tier, row_of
+from expedite_events import TrackingStatus as S
+from expedite_events.envelope import Envelope, uuid7
+from expedite_messaging.migrate import drift
+from expedite_messaging.testing import create_database, drop_database, postgres_engine
+from shipping import webhooks
+from shipping.domain.state import LabelState
+from shipping.main import spec
+from shipping.store import Desktop
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[Any]:
+    handlers = dataclasses.replace(spec.handlers, performers={})
+    async with postgres_engine(handlers, "shipping") as made:
+        yield made
+
+
+def sent(event: Packed) -> Envelope:
+    row = row_of(event)
+    return Envelope(
+        uuid7(), "fulfillment", row, event.order_id, Lane.STANDARD, event, event.packed_at, uuid7(), uuid7()
+    )
+
+
+async def packed(engine: Any, given: Any, order: str, tier: Tier, hours: int) -> str:
+    """A labelled parcel on the dock of London."""
+    urgency = given.urgency(tier=tier)
+    event = given.packed(order_id=order, parcel_id=f"{order}-P1", urgency=urgency)
+    await engine.deliver([sent(event)])
+    label = given.label(f"SP-{order}").model_copy(update={"leaves_at": given.now + timedelta(hours=hours)})
+
+    async def work(tx: Any) -> None:
+        desktop = await Desktop.load(tx, [order])
+        leg = desktop.orders[order]
+        done = {"label": label, "label_state": LabelState.BOUGHT, "expected_at": label.expected_at}
+        desktop.save(root(order), Decision(leg.with_parcel(leg.parcels[0].model_copy(update=done))))
+
+    await engine.transact([order], work)
+    return f"{order}-P1"
+
+
+async def test_the_dock_sorts_in_sql_as_it_does_in_memory(engine: Any, given: Any) -> None:
+    """E1, F2: tier, then the truck, then the deadline; parcels without a truck yet come last in their tier."""
+    for order, tier, hours in (
+        ("a", Tier.LOW, 1),
+        ("b", Tier.URGENT, 9),
+        ("c", Tier.URGENT, 3),
+        ("d", Tier.REGULAR, 1),
+    ):
+        await packed(engine, given, order, tier, hours)
+    await engine.deliver([sent(given.packed(order_id="e", parcel_id="e-P1", urgency=given.urgency(tier=Tier.URGENT)))])
+    async with client(spec, engine) as api:
+        dock = (await api.get("/warehouses/LON/dock?limit=4")).json()["items"]
+        assert [i["order_id"] for i in dock] == ["c", "b", "e", "d"]
+        first = (await api.get("/parcels?status=ready&tracking=none&limit=2")).json()
+        assert [i["parcel_id"] for i in first["items"]] == ["a-P1", "b-P1"]
+        rest = (await api.get(f"/parcels?status=ready&after={first['next']}")).json()
+        assert [i["parcel_id"] for i in rest["items"]] == ["c-P1", "d-P1"]
+
+
+async def test_a_webhook_is_kept_and_applied_once(engine: Any, given: Any) -> None:
+    """F3: the same body twice in one group and once more later is one hand-over."""
+    await packed(engine, given, "a", Tier.URGENT, 1)
+    body = (
+        b'{"id": "e1", "tracking_number": "SP-a", "status": "picked_up", "occurred_at": "2026-11-23T09:00:00Z",'
+        b' "message": "caf\\u00e9 \\u0000"}'
+    )
+    row = await webhooks.find_parcel(engine, "swift-post", "SP-a")
+    assert row is not None
+    incoming = dataclasses.replace(webhooks.understand("swift-post", "native", body), parcel=row)
+
+    async def work(tx: Any) -> Any:
+        return await webhooks.settle(tx, [incoming, incoming])
+
+    both = await engine.transact(["a"], work)
+    again = await engine.transact(["a"], work)
+    assert [v.duplicate for v in (*both, *again)] == [False, True, True, True]
+    async with client(spec, engine) as api:
+        parcel = (await api.get("/parcels/a-P1")).json()
+        assert (parcel["status"], parcel["tracking_status"]) == ("handed", S.PICKED_UP)
+        log = (await api.get("/tracking-deliveries?tracking_number=SP-a")).json()["items"]
+        assert [d["state"] for d in log] == ["applied"]
+        back = await api.post("/parcels/a-P1/returned", json={"by": "eve"})
+        assert back.json()["status"] == "returned"
+
+
+async def test_forged_and_unknown_webhooks_are_logged(engine: Any, given: Any) -> None:
+    """F3: a number nobody knows is kept; the sweep finds it when its parcel appears."""
+    body = b'{"id": "e2", "tracking_number": "SP-z", "status": "picked_up", "occurred_at": "2026-11-23T09:00:00Z"}'
+    incoming = webhooks.understand("swift-post", "native", body)
+
+    async def work(tx: Any) -> Any:
+        return await webhooks.settle(tx, [incoming])
+
+    (verdict,) = await engine.transact([], work)
+    assert verdict.delivery.state == "unmatched"
+    assert await webhooks.sweep(engine) == 0
+    await packed(engine, given, "z", Tier.LOW, 1)
+    assert await webhooks.sweep(engine) == 1
+    async with client(spec, engine) as api:
+        await api.post("/webhooks/native/swift-post", content=b"\xff\x00 nonsense")
+        log = (await api.get("/tracking-deliveries?state=bad_signature")).json()["items"]
+        assert len(log) == 1 and "nonsense" in log[0]["body"]
+        assert (await api.get("/parcels/z-P1")).json()["status"] == "handed"
+
+
+def test_the_migrations_make_what_the_store_declares() -> None:
+    """I2: no drift between Alembic and the collections."""
+    url = asyncio.run(create_database("shipping"))
+    try:
+        assert drift(url, "shipping") == []
+    finally:
+        asyncio.run(drop_database(url))
