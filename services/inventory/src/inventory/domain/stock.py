@@ -1,0 +1,227 @@
+"""Shelves and the movements between their buckets.
+
+A *shelf* is one SKU in one warehouse. Every piece of goods of the shelf is in exactly one *bucket*; `booked` counts what
+ever came in (opening, receipts, count corrections), so that per SKU, over all warehouses, ``booked == sum of buckets``
+(I1, D10). A *movement* is one signed, append-only row per change of a shelf; it records the cause and the level after it,
+so that the first row that does not add up names the event that leaked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from expedite_events import NO_UNITS, Illegal, Units, Value
+from expedite_events.base import Moment
+
+ShelfKey = tuple[str, str]  # SKU, warehouse
+
+
+class Bucket(StrEnum):
+    """Where a piece of goods is. The last two are not goods: what was booked in, and demand nobody can serve."""
+
+    FREE = "free"  # on the shelf, nobody's
+    ALLOCATED = "allocated"  # on the shelf, promised to an order
+    LEAVING = "leaving"  # on the sender's shelf, pegged to a transfer
+    IN_TRANSIT = "in_transit"  # on its way to this warehouse
+    IN_COUNT = "in_count"  # the system said it was there, the picker did not find it
+    QUALITY_CHECK = "quality_check"  # came back, to be inspected
+    OUT = "out"  # packed for a customer, or with one
+    LOST = "lost"  # lost on the way
+    BOOKED = "booked"
+    BACKORDERED = "backordered"
+
+
+GOODS = (
+    Bucket.FREE,
+    Bucket.ALLOCATED,
+    Bucket.LEAVING,
+    Bucket.IN_TRANSIT,
+    Bucket.IN_COUNT,
+    Bucket.QUALITY_CHECK,
+    Bucket.OUT,
+    Bucket.LOST,
+)
+
+
+class Shelf(Value):
+    """One SKU in one warehouse. All counts are pieces. `backordered` is the demand, without goods, of orders whose
+    nearest warehouse this is (D5). `seq` numbers the movements without gaps; `level_revision` the published levels."""
+
+    sku: str
+    warehouse_id: str
+    free: int = 0
+    allocated: int = 0
+    leaving: int = 0
+    in_transit: int = 0
+    in_count: int = 0
+    quality_check: int = 0
+    out: int = 0
+    lost: int = 0
+    booked: int = 0
+    backordered: int = 0
+    seq: int = 0
+    level_revision: int = 0
+    dirty: bool = False  # the published level is stale
+    fill_wanted: bool = False  # free stock rose since the last fill
+
+    @property
+    def on_hand(self) -> int:
+        """Pieces that physically lie on the shelf and are sound: free, promised or about to be transferred."""
+        return self.free + self.allocated + self.leaving
+
+    @property
+    def available(self) -> int:
+        """What may be promised; negative by the backordered amount (D5)."""
+        return self.free - self.backordered
+
+    @property
+    def goods(self) -> int:
+        """Pieces in all buckets."""
+        return (
+            self.free + self.allocated + self.leaving + self.in_transit
+            + self.in_count + self.quality_check + self.out + self.lost
+        )  # fmt: skip
+
+
+def new_shelf(sku: str, warehouse_id: str) -> Shelf:
+    """A shelf nothing was ever booked on."""
+    return Shelf(sku=sku, warehouse_id=warehouse_id)
+
+
+class Movement(Value):
+    """One signed change of one shelf. `changes` and `after` are by bucket; `cause_id` is the id of the event, request or
+    job that caused it. Written once, never updated."""
+
+    sku: str
+    warehouse_id: str
+    seq: int
+    changes: dict[str, int]
+    after: dict[str, int]
+    cause: str  # event name, or what a person did
+    cause_id: str
+    order_id: str | None = None
+    units: Units = NO_UNITS
+    at: Moment
+
+    @property
+    def entry(self) -> str:
+        """The sequence number as text that sorts."""
+        return f"{self.seq:012d}"
+
+
+@dataclass(frozen=True, slots=True)
+class Because:
+    """Why shelves change: what goes on every movement of one decision."""
+
+    cause: str
+    cause_id: str
+    at: Moment
+    order_id: str | None = None
+
+
+class StockBook:
+    """The shelves of one transaction, all locked. Decisions change them one after another in memory; `changed` and
+    `movements` are what has to be saved. A bucket never goes below zero: that would be an oversell or a leak, so it
+    raises `Illegal` and the event parks (D2)."""
+
+    def __init__(self, shelves: Mapping[ShelfKey, Shelf]) -> None:
+        self._levels: dict[ShelfKey, dict[str, int]] = {}
+        self._before: dict[ShelfKey, Shelf] = dict(shelves)
+        self._flags: dict[ShelfKey, bool] = {}
+        self.movements: list[Movement] = []
+
+    def _level(self, key: ShelfKey) -> dict[str, int]:
+        level = self._levels.get(key)
+        if level is None:
+            shelf = self._before.get(key)
+            if shelf is None:
+                raise Illegal(f"shelf {key} was not loaded for this decision")
+            level = self._levels[key] = {bucket: getattr(shelf, bucket) for bucket in _BUCKETS}
+            level["seq"] = shelf.seq
+        return level
+
+    def free(self, sku: str, warehouse_id: str) -> int:
+        """Free pieces now; 0 for a shelf that does not exist."""
+        level = self._levels.get((sku, warehouse_id))
+        if level is not None:
+            return level["free"]
+        shelf = self._before.get((sku, warehouse_id))
+        return shelf.free if shelf else 0
+
+    def count(self, sku: str, warehouse_id: str, bucket: Bucket) -> int:
+        """Pieces in a bucket now."""
+        return self._level((sku, warehouse_id))[bucket]
+
+    def backordered(self, sku: str, warehouses: Iterable[str]) -> int:
+        """Backordered pieces of a SKU over these warehouses."""
+        total = 0
+        for warehouse_id in warehouses:
+            key = (sku, warehouse_id)
+            if key in self._levels:
+                total += self._levels[key]["backordered"]
+            elif key in self._before:
+                total += self._before[key].backordered
+        return total
+
+    def shift(
+        self, because: Because, sku: str, warehouse_id: str, changes: Mapping[Bucket, int], units: Units = NO_UNITS
+    ) -> None:
+        """Apply signed changes to one shelf and write its movement. Raises `Illegal` when a bucket would go negative."""
+        key = (sku, warehouse_id)
+        level = self._level(key)
+        after: dict[str, int] = {}
+        for bucket, delta in changes.items():
+            value = level[bucket] + delta
+            # A shelf may write off more than was booked on it: transferred goods were booked where they came in.
+            if value < 0 and bucket is not Bucket.BOOKED:
+                raise Illegal(f"{bucket} of {sku} in {warehouse_id} would be {value}: {because.cause}")
+            level[bucket] = after[str(bucket)] = value
+        level["seq"] += 1
+        if changes.get(Bucket.FREE, 0) > 0:
+            self._flags[key] = True
+        self.movements.append(
+            Movement.model_construct(
+                sku=sku,
+                warehouse_id=warehouse_id,
+                seq=level["seq"],
+                changes={str(bucket): delta for bucket, delta in changes.items()},
+                after=after,
+                cause=because.cause,
+                cause_id=because.cause_id,
+                order_id=because.order_id,
+                units=units,
+                at=because.at,
+            )
+        )
+
+    def move(self, because: Because, sku: str, warehouse_id: str, source: Bucket, target: Bucket, units: Units) -> None:
+        """Move the goods of these units between two buckets of one shelf."""
+        n = len(units)
+        self.shift(because, sku, warehouse_id, {source: -n, target: n}, units)
+
+    def want_fill(self, sku: str, warehouse_id: str) -> None:
+        """Ask for a fill of this SKU although no stock came free here."""
+        self._flags[sku, warehouse_id] = True
+
+    def clear_fill(self, sku: str, warehouse_id: str) -> None:
+        """The fill of this SKU is done: nothing waits that could be served."""
+        self._flags[sku, warehouse_id] = False
+
+    def changed(self) -> list[Shelf]:
+        """The shelves that differ from what was loaded."""
+        out = []
+        for key in self._levels.keys() | self._flags.keys():
+            before, level, flag = self._before[key], self._levels.get(key), self._flags.get(key)
+            update: dict[str, int | bool] = {}
+            if level is not None and level["seq"] != before.seq:
+                update.update(level, dirty=True)
+            if flag is not None and flag != before.fill_wanted:
+                update["fill_wanted"] = flag
+            if update:
+                out.append(before.model_copy(update=update))
+        return out
+
+
+_BUCKETS = tuple(bucket.value for bucket in Bucket)

@@ -1,0 +1,122 @@
+"""What inventory does by itself: give free stock to who waits for it, and publish stock levels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from expedite_events import Decision, StockLevelChanged
+from expedite_messaging.cause import Root
+from expedite_messaging.engine import Engine, KeyParked
+from expedite_messaging.tx import Tx
+from inventory.domain import custody
+from inventory.domain.backorder import Backorder
+from inventory.domain.stock import Because
+from inventory.shelves import Stockroom, apply
+from inventory.store import BACKORDERS, ORDERS, QUEUE, SHELVES
+
+MAX_PASSES = 20
+SHELVES_A_PASS = 100
+ORDERS_A_PASS = 300
+
+
+async def fill(engine: Engine) -> None:
+    """Serve backorders of every SKU whose free stock rose, most urgent first, until none can be served (D5)."""
+    for _ in range(MAX_PASSES):
+        if not await _fill_once(engine):
+            return
+
+
+async def _fill_once(engine: Engine) -> bool:
+    """One transaction of the fill. Whether another pass may serve more."""
+
+    async def look(tx: Tx) -> tuple[list[str], list[Backorder]]:
+        shelves = await tx.find(SHELVES, {"fill_wanted": True}, order_by=["sku"], limit=SHELVES_A_PASS)
+        skus = sorted({shelf.sku for shelf in shelves})
+        rows = await _queue(tx, skus, ORDERS_A_PASS) if skus else []
+        return skus, rows
+
+    skus, rows = await engine.read(look)
+    if not skus:
+        return False
+    orders, parked = list(dict.fromkeys(row.order_id for row in rows)), set[str]()
+    while True:
+        try:
+            work = partial(_serve, skus=skus, order_ids=orders, parked=parked)
+            return await engine.transact(orders, work)
+        except KeyParked as error:
+            # Their turn comes when they are replayed; nobody else waits for them.
+            parked.update(error.keys)
+            orders = [order_id for order_id in orders if order_id not in parked]
+
+
+async def _serve(tx: Tx, skus: Sequence[str], order_ids: Sequence[str], parked: set[str]) -> bool:
+    room = await Stockroom.sourcing(tx, skus)
+    if not any(warehouse.active for warehouse in room.world.warehouses):
+        return False
+    # `sourcing` read the queue under the shelves' locks; an order that joined it meanwhile keeps its place in front.
+    room.world.ahead = {
+        sku: [w for w in waiting if w.order_id not in order_ids and w.order_id not in parked]
+        for sku, waiting in room.world.ahead.items()
+    }
+    orders, changed = await tx.load(ORDERS, order_ids), False
+    for order in sorted((orders[i] for i in order_ids), key=lambda o: o.urgency.sort_key if o.urgency else (9,)):
+        cause = Root(key=order.order_id)
+        because = Because("fill", str(cause.id), tx.now, order.order_id)
+        changed |= await apply(tx, cause, orders, custody.fill(order, set(skus), room.world, because))
+    more = False
+    for sku in skus:
+        left = any(room.world.stock.free(sku, w.warehouse_id) for w in room.world.warehouses if w.active)
+        others = (
+            [r.order_id for r in await _queue(tx, [sku], len(order_ids) + 1) if r.order_id not in order_ids]
+            if left
+            else []
+        )
+        if others:
+            more |= not set(others) <= parked
+            continue
+        for warehouse in room.world.warehouses:
+            room.world.stock.clear_fill(sku, warehouse.warehouse_id)
+    room.save()
+    return changed or more
+
+
+async def _queue(tx: Tx, skus: Sequence[str], limit: int) -> list[Backorder]:
+    return await tx.find(BACKORDERS, {"sku": list(skus), "open": True}, order_by=QUEUE, limit=limit)
+
+
+async def publish_levels(engine: Engine) -> None:
+    """StockLevelChanged for every shelf that changed since the last time: coalesced, one revision per shelf."""
+    for _ in range(MAX_PASSES):
+        stale = await engine.read(
+            lambda tx: tx.find(SHELVES, {"dirty": True}, order_by=["sku", "warehouse_id"], limit=SHELVES_A_PASS)
+        )
+        if not stale:
+            return
+        keys = [(shelf.sku, shelf.warehouse_id) for shelf in stale]
+        await engine.transact([], partial(_publish, keys=keys))
+
+
+async def _publish(tx: Tx, keys: Sequence[tuple[str, str]]) -> None:
+    book = await tx.load(SHELVES, keys)
+    totals: dict[str, int] = {}
+    for shelf in await tx.find(SHELVES, {"sku": sorted({sku for sku, _ in keys})}):
+        totals[shelf.sku] = totals.get(shelf.sku, 0) + shelf.backordered
+    for key in keys:
+        shelf = book[key]
+        if not shelf.dirty:
+            continue
+        published = shelf.model_copy(update={"dirty": False, "level_revision": shelf.level_revision + 1})
+        event = StockLevelChanged(
+            sku=shelf.sku,
+            warehouse_id=shelf.warehouse_id,
+            on_hand=shelf.on_hand,
+            free=shelf.free,
+            allocated=shelf.allocated,
+            in_count=shelf.in_count,
+            quality_check=shelf.quality_check,
+            backordered=totals.get(shelf.sku, 0),
+            revision=published.level_revision,
+            at=tx.now,
+        )
+        tx.apply(Root(key=event.key), book, Decision(published, (event,)))
