@@ -19,7 +19,6 @@ from expedite_events import (
     ShipmentLost,
     Shipped,
     UnitsCancelled,
-    WarehouseChanged,
 )
 from expedite_messaging import Batch, Engine, Fired, Handlers, KeyParked, Received, Root, Tx
 from order_intake.changes import OnBehalf, reexamine
@@ -29,7 +28,7 @@ from order_intake.domain.holding import raise_order
 from order_intake.domain.order import CONFIRM, Order
 from order_intake.inbound import retry_parked
 from order_intake.settings import policy
-from order_intake.store import AWAITED, ORDERS, PRODUCTS, WAREHOUSES
+from order_intake.store import AWAITED, ORDERS, PRODUCTS
 
 handlers = Handlers("order-intake")
 E = TypeVar("E", bound=OrderEvent)
@@ -113,16 +112,6 @@ async def on_product_changed(batch: Batch[Received[ProductChanged]], tx: Tx) -> 
     for order_id, sku in {row.order_id: row.sku for row in waiting}.items():
         timer = SetTimer(REEXAMINE, order_id, tx.now)
         tx.emit(OnBehalf(sellable[sku], order_id), Decision(None, timers=(timer,)))
-
-
-@handlers.on(WarehouseChanged)
-async def on_warehouse_changed(batch: Batch[Received[WarehouseChanged]], tx: Tx) -> None:
-    """Keep the copy of a warehouse."""
-    warehouses = await tx.load(WAREHOUSES, batch.keys)
-    for received in batch:
-        known = warehouses.get(received.key)
-        if known is None or known.revision < received.event.revision:
-            warehouses.put(received.event)
 
 
 @handlers.timer(REEXAMINE)

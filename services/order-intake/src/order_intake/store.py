@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from pydantic import Field
 
 from expedite_chassis import idempotency_collection
-from expedite_events import ProductChanged, Value, WarehouseChanged
+from expedite_events import ProductChanged, Value
 from expedite_messaging import Collection, Column
 from expedite_messaging.collection import metadata_naming
 from order_intake.domain.channel import Channel, Counter
@@ -103,9 +103,6 @@ DELIVERIES: Collection[Delivery] = Collection(
     columns=(Column("channel", sa.Text()), Column("verdict", sa.Text(), index=True)),
 )
 PRODUCTS: Collection[ProductChanged] = Collection("product", ProductChanged, metadata=metadata, key=("sku",))
-WAREHOUSES: Collection[WarehouseChanged] = Collection(
-    "warehouse", WarehouseChanged, metadata=metadata, key=("warehouse_id",)
-)
 AWAITED: Collection[Awaited] = Collection(
     "awaited_product",
     Awaited,

@@ -21,10 +21,9 @@ from expedite_events import (
     Shipped,
     Units,
     UnitsCancelled,
-    WarehouseChanged,
 )
 from order_intake.handlers import find_missed_products, handlers
-from order_intake.store import AWAITED, WAREHOUSES
+from order_intake.store import AWAITED
 from order_intake.testing import CHANNEL_ROWS, SKUS, World, native, product
 
 ADDRESS = Address(line1="x", city="London", country="GB")
@@ -242,12 +241,6 @@ async def test_older_revisions_of_master_data_change_nothing(world: World) -> No
     await world.hear(product("A", revision=3, product_class="fragile"))
     await world.hear(product("A", revision=2, active=False))
     assert world.engine.db.rows["product"]["A"].revision == 3  # type: ignore[attr-defined]
-    place = WarehouseChanged(
-        warehouse_id="W", name="W", address=ADDRESS, time_zone="UTC", opens="08:00", closes="18:00", revision=2
-    )
-    await world.hear(place)
-    await world.hear(place.model_copy(update={"revision": 1, "name": "old"}))
-    assert world.engine.db.rows[WAREHOUSES.name]["W"].name == "W"  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("path", ["completion", "cancel", "confirm", "payment", "holds/x/approve", "holds/x/reject"])

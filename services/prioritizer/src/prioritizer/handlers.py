@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from expedite_events import (
+    CancelRefused,
     CancelRequested,
     CarrierChanged,
     CustomerNotified,
@@ -113,7 +114,7 @@ async def _observe(batch: Batch[Received[OrderEvent]], tx: Tx) -> None:
 
 # One function for all events that only move clocks: what each teaches stands in `domain.facts.learn`.
 for _event in (
-    CancelRequested, OrderCancelled, OrderClosed,
+    CancelRequested, CancelRefused, OrderCancelled, OrderClosed,
     StockReserved, StockShort, OrderBackordered, TransferRequested, TransferDispatched, TransferReceived,
     PickShort, Packed, Shipped, ShipmentTracked, DeliveryDelayed, Delivered, ShipmentLost, ParcelReturned,
     CustomerNotified,

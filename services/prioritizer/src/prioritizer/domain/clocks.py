@@ -10,7 +10,7 @@
 | track | parcel | it left and units are neither delivered, lost nor returned |
 | confirm | order | every unit is delivered, the order is not closed |
 
-Units under a cancel request count as gone until a refusal travels with them. stock_lock, prepare and ship pause while
+Units under a cancel request count as gone until it is refused. stock_lock, prepare and ship pause while
 the order is held; a carrier does not.
 """
 

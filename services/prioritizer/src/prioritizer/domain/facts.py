@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from expedite_events import (
     NO_UNITS,
+    CancelRefused,
     CancelRequested,
     CustomerNotified,
     Delivered,
@@ -79,6 +80,11 @@ def _(event: CancelRequested, order: Order) -> Order:
     if event.request_id in order.asks:
         return order
     return _with(order, asks={**order.asks, event.request_id: Ask(units=event.units, standing=event.standing)})
+
+
+@learn.register
+def _(event: CancelRefused, order: Order) -> Order:
+    return _settle(order, [Settled(request_id=event.request_id, units=event.units)])
 
 
 @learn.register(OrderCancelled)
