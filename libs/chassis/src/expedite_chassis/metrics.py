@@ -1,0 +1,49 @@
+"""Metrics of one process in a registry of its own, so that two apps in one test never collide."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+
+class Metric(StrEnum):
+    """The names of the chassis' metrics: dashboards and alerts refer to them."""
+
+    HTTP_REQUESTS = "expedite_http_requests"
+    HTTP_SECONDS = "expedite_http_request_seconds"
+    HTTP_IN_FLIGHT = "expedite_http_requests_in_flight"
+    HTTP_PROBLEMS = "expedite_http_problems"
+    READY = "expedite_ready"
+    INFO = "expedite_process_info"
+
+
+_BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+
+
+class Metrics:
+    """The metrics of one process. Labels are method, route template, status and problem code: never a value that came
+    from a client, so their number is bounded and they hold no personal data."""
+
+    def __init__(self, service: str, registry: CollectorRegistry | None = None) -> None:
+        self.service = service
+        self.registry = registry or CollectorRegistry()
+        r = self.registry
+        self.requests = Counter(
+            Metric.HTTP_REQUESTS, "HTTP requests answered", ["service", "method", "route", "status"], registry=r
+        )
+        self.seconds = Histogram(
+            Metric.HTTP_SECONDS, "Time to answer", ["service", "method", "route"], buckets=_BUCKETS, registry=r
+        )
+        self.in_flight = Gauge(Metric.HTTP_IN_FLIGHT, "HTTP requests being answered", ["service"], registry=r)
+        self.problems = Counter(Metric.HTTP_PROBLEMS, "Problems answered, by code", ["service", "code"], registry=r)
+        self.ready = Gauge(Metric.READY, "1 when the last readiness check passed", ["service"], registry=r)
+        self.info = Gauge(Metric.INFO, "1; labels say what this process is", ["service", "role", "slot"], registry=r)
+
+    def render(self) -> bytes:
+        """The text format: this registry, then what libraries count for the whole process."""
+        return generate_latest(self.registry) + generate_latest(REGISTRY)
+
+
+__all__ = ["CONTENT_TYPE_LATEST", "Metric", "Metrics"]

@@ -1,0 +1,172 @@
+"""Pure ASGI around every request: trace and log line, security headers, limits, and the last answer to any error.
+
+No middleware here runs the app in a task of its own: a client that goes away cancels nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from expedite_chassis import tracing
+from expedite_chassis.errors import describe
+from expedite_chassis.metrics import Metrics
+from expedite_chassis.problems import Problem, internal, too_large
+
+log = structlog.get_logger("expedite.http")
+
+MAX_HEADERS = 100
+MAX_HEADER_BYTES = 32 * 1024
+_QUIET = {"/livez", "/readyz", "/metrics"}
+_SECURITY = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "x-frame-options": "DENY",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "cache-control": "no-store",
+    "cross-origin-opener-policy": "same-origin",
+}
+
+
+class Envelop:
+    """The outermost layer: follows the caller's trace, adds the headers of every answer, writes the access log, counts."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app, self.metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        context = structlog.contextvars.get_contextvars()
+        structlog.contextvars.clear_contextvars()
+        try:
+            with tracing.following(headers.get("traceparent")) as trace:
+                request_id = tracing.name_request(headers.get("x-request-id"))
+                await self._answer(scope, receive, send, {"traceparent": trace.traceparent, "x-request-id": request_id})
+        finally:
+            structlog.contextvars.clear_contextvars()
+            structlog.contextvars.bind_contextvars(**context)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, own: Mapping[str, str]) -> None:
+        service = self.metrics.service
+        began, status = time.perf_counter(), 0
+
+        async def counted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                out = MutableHeaders(scope=message)
+                for name, value in {**_SECURITY, **own}.items():
+                    out.setdefault(name, value)
+            await send(message)
+
+        self.metrics.in_flight.labels(service).inc()
+        try:
+            await self.app(scope, receive, counted)
+        finally:
+            self.metrics.in_flight.labels(service).dec()
+            self._account(scope, status, time.perf_counter() - began)
+
+    def _account(self, scope: Scope, status: int, seconds: float) -> None:
+        # The route's template, never the path: paths hold signed tokens, and labels must be bounded.
+        route = getattr(scope.get("route"), "path", None) or ("-" if status == 404 else "other")
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        service, code = self.metrics.service, scope.get("expedite_problem")
+        self.metrics.requests.labels(service, method, route, str(status)).inc()
+        self.metrics.seconds.labels(service, method, route).observe(seconds)
+        if code:
+            self.metrics.problems.labels(service, code).inc()
+        if route in _QUIET and status < 400:
+            return
+        log.info(
+            "request", method=method, route=route, status=status, ms=round(seconds * 1000, 1), **_optional(problem=code)
+        )
+
+
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
+
+def _optional(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+class Shield:
+    """Answers errors nobody caught. It stands inside CORS, so that our own pages can read that answer too."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = scope["type"] != "http"
+
+        async def noted(message: Message) -> None:
+            nonlocal began
+            began = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noted)
+        except Exception as error:
+            log.error("request failed", **describe(error))
+            if began:
+                raise  # only breaking the connection tells the client that what it got is not whole
+            await send_problem(internal(), scope, receive, send)
+
+
+class Limits:
+    """Refuses what is too large before and while it is read. Content-Length is only believed when it admits too much:
+    every byte that arrives is counted, so a missing or lying length changes nothing."""
+
+    def __init__(self, app: ASGIApp, body_limit: int, body_limits: Mapping[str, int]) -> None:
+        self.app, self._default = app, body_limit
+        self._by_prefix = sorted(body_limits.items(), key=lambda item: -len(item[0]))
+
+    def limit_for(self, path: str) -> int:
+        """The body limit of a path in bytes: that of the longest prefix that ends at a slash or at its end."""
+        for prefix, limit in self._by_prefix:
+            base = prefix.rstrip("/")
+            if path == base or path.startswith(base + "/"):
+                return limit
+        return self._default
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        raw = scope["headers"]
+        if len(raw) > MAX_HEADERS or sum(len(n) + len(v) for n, v in raw) > MAX_HEADER_BYTES:
+            await send_problem(Problem(431, "headers-too-large"), scope, receive, send)
+            return
+        limit, seen = self.limit_for(scope["path"]), 0
+        lengths = [value for name, value in raw if name == b"content-length"]
+        if any(not value.isdigit() for value in lengths) or len(set(lengths)) > 1:
+            problem = Problem(400, "bad-request", detail="Content-Length is not a number.")
+            await send_problem(problem, scope, receive, send)
+            return
+        # Compared by digits first: a number of a thousand digits is not worth parsing.
+        if lengths and (len(lengths[0].lstrip(b"0")) > 18 or int(lengths[0]) > limit):
+            await send_problem(too_large(limit), scope, receive, send)
+            return
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            if message["type"] == "http.request":
+                seen += len(message.get("body", b""))
+                if seen > limit:
+                    raise too_large(limit)
+            return message
+
+        await self.app(scope, counted, send)
+
+
+async def send_problem(problem: Problem, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    """Answer with a problem from outside the app."""
+    scope["expedite_problem"] = problem.code
+    await problem.response()(scope, receive, send)
