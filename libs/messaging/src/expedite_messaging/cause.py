@@ -13,7 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
 from expedite_events import Event, Lane
-from expedite_events.envelope import Envelope, uuid7
+from expedite_events.envelope import Envelope, uuid7, uuid8
 
 E = TypeVar("E", bound=Event, covariant=True)
 
@@ -76,7 +76,7 @@ class Received(Generic[E]):
 
 @dataclass(frozen=True, slots=True)
 class Fired:
-    """A durable timer whose business time has come. `id` is deterministic for (subject, kind, level, epoch)."""
+    """A durable timer whose business time has come. `id` derives from the cause that set it and (kind, subject, level)."""
 
     id: UUID
     kind: str
@@ -138,6 +138,49 @@ class Root:
 
 
 C = TypeVar("C", bound=Cause, covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class RawRecord:
+    """A record as it came from a topic, before anybody understood it."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+    partition: int = 0
+    offset: int = 0
+
+    @property
+    def lock_key(self) -> str:
+        """The key it is parked under; a record without one blocks nobody but its like."""
+        return self.key.decode("utf-8", "replace").replace("\x00", "\ufffd") if self.key else f"?{self.topic}"
+
+    @property
+    def event_id(self) -> UUID:
+        """Its own id when it has a usable one, else one made of its place in the topic."""
+        text = dict(self.headers).get("ce_id", b"").decode("ascii", "replace")
+        try:
+            found = UUID(text)
+        except ValueError:
+            found = None
+        if found is not None and found.version in (7, 8):
+            return found
+        return uuid8(0, self.topic, str(self.partition), str(self.offset), text)
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedEvent:
+    """An event that waits behind its key, as an operator sees it. `reason=None`: it queues behind an earlier one.
+    `next_at` (real time): it will be tried again by itself; None: a person decides."""
+
+    key: str
+    event_id: UUID
+    topic: str
+    reason: str | None
+    attempts: int
+    at: datetime
+    next_at: datetime | None
 
 
 class GaveUp(Exception):

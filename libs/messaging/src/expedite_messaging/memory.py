@@ -6,7 +6,7 @@ locks between processes, the wire format of Kafka and PostgreSQL. The behaviour 
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -19,12 +19,13 @@ from pydantic import BaseModel
 
 from expedite_events import Lane
 from expedite_events.decision import CancelTimer
-from expedite_events.envelope import Envelope, decode, encode, uuid8
-from expedite_messaging.cause import EffectCall, EffectResult, Fired, GaveUp
+from expedite_events.envelope import Envelope, decode
+from expedite_messaging.bus import MemoryBus
+from expedite_messaging.cause import EffectCall, EffectResult, Fired, GaveUp, ParkedEvent, RawRecord
 from expedite_messaging.collection import Collection, Key
 from expedite_messaging.engine import DeliverySession, Engine
 from expedite_messaging.handlers import Handlers
-from expedite_messaging.tx import EffectRow, TimerRow, Tx, Where
+from expedite_messaging.tx import EffectRow, TimerRow, Tx, Where, as_json
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -33,9 +34,15 @@ S = TypeVar("S", bound=BaseModel)
 class Parked:
     """An event that waits behind its key."""
 
-    envelope: Envelope
+    envelope: Envelope | RawRecord
     reason: str | None
     retry_after_s: float | None
+    at: datetime
+    attempts: int = 0
+
+    @property
+    def next_at(self) -> datetime | None:
+        return None if self.retry_after_s is None else self.at + timedelta(seconds=self.retry_after_s)
 
 
 @dataclass
@@ -49,6 +56,8 @@ class Database:
     sequences: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     timers: dict[tuple[str, str, int], tuple[TimerRow, int]] = field(default_factory=dict)  # row, epoch
     effects: dict[tuple[str, str], tuple[EffectRow, bool]] = field(default_factory=dict)  # row, finished
+    results: dict[tuple[str, str], tuple[EffectResult, str | None]] = field(default_factory=dict)  # kept, why
+    postponed: dict[tuple[str, str, int], tuple[datetime, str]] = field(default_factory=dict)  # until, why
     parked: dict[str, list[Parked]] = field(default_factory=dict)
     epoch: int = 0
 
@@ -114,9 +123,10 @@ class MemorySession(DeliverySession):
             for order in cancel:
                 for identity in [i for i in self.db.timers if i[:2] == (order.kind, order.subject)]:
                     if order.level in (None, identity[2]):
-                        del self.db.timers[identity]
+                        self._drop_timer(identity)
             for row in set_:
                 self.db.epoch += 1
+                self.db.postponed.pop((row.kind, row.subject, row.level), None)
                 self.db.timers[row.kind, row.subject, row.level] = (row, self.db.epoch)
 
         self._later.append(write)
@@ -139,7 +149,38 @@ class MemorySession(DeliverySession):
     async def park(self, envelopes: Sequence[Envelope], reason: str | None, retry_after_s: float | None) -> None:
         def write() -> None:
             for envelope in envelopes:
-                self.db.parked.setdefault(envelope.key, []).append(Parked(envelope, reason, retry_after_s))
+                waiting = self.db.parked.setdefault(envelope.key, [])
+                waiting.append(Parked(envelope, reason, retry_after_s, self.now))
+
+        self._later.append(write)
+
+    async def park_raw(self, record: RawRecord, reason: str) -> None:
+        known = {
+            p.envelope.event_id for row in self.db.parked.values() for p in row if isinstance(p.envelope, RawRecord)
+        }
+        if record.event_id not in known:
+            parked = Parked(record, reason, None, self.now)
+            self._later.append(lambda: self.db.parked.setdefault(record.lock_key, []).append(parked))
+
+    async def take_parked(self, key: str) -> Envelope | None:
+        waiting = self.db.parked.get(key, [])
+        if not waiting:
+            return None
+        head = waiting[0].envelope
+        envelope = head if isinstance(head, Envelope) else decode(head.topic, head.key, head.value, head.headers)
+
+        def drop() -> None:
+            del waiting[0]
+            if not waiting:
+                self.db.parked.pop(key, None)
+
+        self._later.append(drop)
+        return envelope
+
+    async def postpone_parked(self, key: str, reason: str, retry_after_s: float | None) -> None:
+        def write() -> None:
+            head = self.db.parked[key][0]
+            head.reason, head.retry_after_s, head.at, head.attempts = reason, retry_after_s, self.now, head.attempts + 1
 
         self._later.append(write)
 
@@ -147,7 +188,7 @@ class MemorySession(DeliverySession):
         due = []
         for item in fired:
             found = self.db.timers.get((item.kind, item.subject, item.level))
-            if found and found[0].due_at <= self.now:
+            if found and found[0].id == item.id and found[0].due_at <= self.now:
                 due.append(item)
                 self._later.append(partial(self._drop_timer, (item.kind, item.subject, item.level)))
         return due
@@ -161,12 +202,27 @@ class MemorySession(DeliverySession):
 
                 def finish(row: EffectRow = row) -> None:
                     self.db.effects[row.kind, row.subject] = (row, True)
+                    self.db.results.pop((row.kind, row.subject), None)
 
                 self._later.append(finish)
         return taken
 
+    async def keep_results(self, results: Sequence[EffectResult], reason: str | None) -> None:
+        def write() -> None:
+            for result in results:
+                if not self.db.effects[result.kind, result.subject][1]:
+                    self.db.results[result.kind, result.subject] = (result, reason)
+
+        self._later.append(write)
+
+    async def postpone_timer(self, fired: Fired, reason: str, retry_after_s: float | None) -> None:
+        until = self.now + timedelta(seconds=10.0 if retry_after_s is None else retry_after_s)
+        identity = (fired.kind, fired.subject, fired.level)
+        self._later.append(lambda: self.db.postponed.update({identity: (until, reason)}))
+
     def _drop_timer(self, identity: tuple[str, str, int]) -> None:
         self.db.timers.pop(identity, None)
+        self.db.postponed.pop(identity, None)
 
     def commit(self) -> None:
         for name, rows in self._writes.items():
@@ -198,11 +254,12 @@ class MemoryEngine(Engine):
         self.before_commit: Callable[[], None] = lambda: None  # a test raises here to crash
 
     @asynccontextmanager
-    async def begin(self) -> AsyncIterator[MemorySession]:
+    async def begin(self, *, write: bool = True) -> AsyncIterator[MemorySession]:
         session = MemorySession(self.db, self.clock.now)
         yield session
-        self.before_commit()
-        session.commit()
+        if write:
+            self.before_commit()
+            session.commit()
 
     async def backoff(self, attempt: int) -> None:
         if attempt > 3:
@@ -215,34 +272,44 @@ class MemoryEngine(Engine):
         """Timers due now whose key is not parked, earliest first."""
         rows = [
             Fired(
-                id=uuid8(int(row.due_at.timestamp() * 1000), self.service, row.kind, row.subject, str(row.level), str(epoch)),
-                kind=row.kind, subject=row.subject, level=row.level, key=row.key, due_at=row.due_at, data=row.data,
-                lane=row.lane, correlation_id=row.correlation_id,
+                id=row.id, kind=row.kind, subject=row.subject, level=row.level, key=row.key, due_at=row.due_at, data=row.data,
+                lane=row.lane, correlation_id=row.correlation_id, traceparent=row.traceparent,
             )
-            for row, epoch in self.db.timers.values()
+            for row, _ in self.db.timers.values()
             if row.due_at <= self.clock.now and not self.db.parked.get(row.key)
+            and self._postponed_until(row) <= self.clock.now
         ]  # fmt: skip
         return sorted(rows, key=lambda f: (f.due_at, f.kind, f.subject, f.level))
+
+    def _postponed_until(self, row: TimerRow) -> datetime:
+        return self.db.postponed.get((row.kind, row.subject, row.level), (row.due_at, ""))[0]
 
     def next_due(self) -> datetime | None:
         """When the next timer is due, if any."""
         return min((row.due_at for row, _ in self.db.timers.values()), default=None)
 
     def pending_effects(self) -> list[EffectCall]:
-        """Effects not yet performed."""
+        """Effects not yet performed, of keys that are not parked."""
         return [
             EffectCall(
                 row.id, row.kind, row.subject, row.key, row.data, 1, row.lane, row.correlation_id, row.traceparent
             )
             for row, finished in self.db.effects.values()
-            if not finished
+            if not finished and (row.kind, row.subject) not in self.db.results and not self.db.parked.get(row.key)
         ]
+
+    async def conclude_kept(self) -> int:
+        """Bring kept results of keys that are not parked any more home again. The number tried."""
+        kept = [result for result, _ in self.db.results.values() if not self.db.parked.get(result.key)]
+        for result in kept:
+            await self.conclude([result])
+        return len(kept)
 
     async def perform(self, call: EffectCall) -> None:
         """Perform one effect with its bound performer and bring the result home."""
         ok, data, error = True, {}, None
         try:
-            data = await self.handlers.performers[call.kind](call)
+            data = as_json(await self.handlers.performers[call.kind](call))
         except GaveUp as gave_up:
             ok, error = False, str(gave_up)
         await self.conclude([
@@ -250,75 +317,27 @@ class MemoryEngine(Engine):
                          call.correlation_id, call.traceparent)
         ])  # fmt: skip
 
+    async def parked(self, limit: int = 200) -> list[ParkedEvent]:
+        return [
+            ParkedEvent(
+                key,
+                p.envelope.id if isinstance(p.envelope, Envelope) else p.envelope.event_id,
+                p.envelope.topic, p.reason, p.attempts, p.at, p.next_at,
+            )
+            for key in sorted(self.db.parked)
+            for p in self.db.parked[key]
+        ][:limit]  # fmt: skip
+
+    def retriable(self) -> list[str]:
+        """Parked keys whose first event is to be tried again by now."""
+        now = self.clock.now
+        return [
+            key for key, row in self.db.parked.items() if row and row[0].next_at is not None and row[0].next_at <= now
+        ]
+
     async def replay_parked(self, key: str) -> None:
-        """Take a key's parked events out and deliver them again, in order."""
-        waiting = self.db.parked.pop(key, [])
-        for parked in waiting:
-            self.db.inbox.discard(parked.envelope.id)
-            await self.deliver([parked.envelope])
-
-
-class MemoryBus:
-    """Topics as logs with one queue per (topic, key, consumer): order holds per topic and key, nowhere else."""
-
-    def __init__(self, engines: Sequence[MemoryEngine]) -> None:
-        self.engines = {engine.service: engine for engine in engines}
-        self.queues: dict[tuple[str, str, str], deque[Envelope]] = defaultdict(deque)
-        self.log: list[Envelope] = []
-
-    def relay(self) -> int:
-        """Move every outbox row to the queues of its consumers, through the wire format. The number moved."""
-        moved = 0
-        for engine in self.engines.values():
-            rows, engine.db.outbox[:] = list(engine.db.outbox), []
-            for sent in rows:
-                envelope = decode(*encode(sent))
-                self.log.append(envelope)
-                moved += 1
-                for service in envelope.row.hearers:
-                    consumer = self.engines.get(service)
-                    if consumer and type(envelope.event) in consumer.handlers.events:
-                        self.queues[envelope.topic, envelope.key, service].append(envelope)
-        return moved
-
-    def ready(self) -> list[tuple[str, str, str]]:
-        """The queues that have something to deliver."""
-        return [name for name, queue in self.queues.items() if queue]
-
-    async def deliver(self, name: tuple[str, str, str], keep: bool = False) -> None:
-        """Deliver the head of a queue; `keep` leaves it there, so that it comes again."""
-        envelope = self.queues[name][0]
-        await self.engines[name[2]].deliver([envelope])
-        if not keep:
-            self.queues[name].popleft()
-
-    async def settle(self, limit: int = 100_000) -> int:
-        """Deliver everything and perform every effect, in order, until nothing is left. The number of steps."""
-        steps = 0
-        while True:
-            self.relay()
-            ready = self.ready()
-            calls = [(e, c) for e in self.engines.values() for c in e.pending_effects()]
-            if not ready and not calls:
-                return steps
-            for name in ready:
-                while self.queues[name]:
-                    await self.deliver(name)
-                    steps += 1
-            for engine, call in calls:
-                await engine.perform(call)
-                steps += 1
-            if steps > limit:
-                raise RuntimeError("the bus does not come to rest")
-
-    async def fire_due(self) -> int:
-        """Fire every timer that is due at the clock's time. The number fired."""
-        count = 0
-        for engine in self.engines.values():
-            for fired in engine.due():
-                await engine.fire([fired])
-                count += 1
-        return count
+        """Decide again on a key's parked events, in order."""
+        await self.replay(key)
 
 
 def matches(values: dict[str, Any], where: Where) -> bool:
@@ -343,6 +362,7 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "lt": lambda a, b: a < b,
     "gt": lambda a, b: a > b,
     "ne": lambda a, b: a != b,
+    "contains": lambda a, b: b in a,
 }
 
 

@@ -10,9 +10,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, TypeVar
 from uuid import UUID
 
+import orjson
 from pydantic import BaseModel
 
 from expedite_events import Decision, Effect, Event, Lane, row_of
@@ -27,6 +29,10 @@ Where = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class TimerRow:
+    """A timer as it is stored. `id` derives from the cause that set it: the cause of whatever its firing emits, and what
+    tells a timer set again from the one it replaced."""
+
+    id: UUID
     kind: str
     subject: str
     level: int
@@ -35,6 +41,7 @@ class TimerRow:
     data: Mapping[str, Any]
     lane: Lane
     correlation_id: UUID
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +74,7 @@ class Session(ABC):
         self, collection: Collection[S], where: Where, order_by: Sequence[str], limit: int | None, offset: int
     ) -> list[S]:
         """Rows by column values, without locks. A list or tuple value means "any of"; None means IS NULL; a column
-        name with the suffix ``__lte``, ``__gte``, ``__lt``, ``__gt`` or ``__ne`` compares. ``-name`` sorts descending."""
+        name with the suffix ``__lte``, ``__gte``, ``__lt``, ``__gt``, ``__ne`` or ``__contains`` (of text) compares. ``-name`` sorts descending."""
 
     @abstractmethod
     async def count(self, collection: Collection[S], where: Where) -> int:
@@ -181,9 +188,11 @@ class Tx:
 
     def _set(self, cause: Cause, order: SetTimer, lane: Lane) -> None:
         identity = (order.kind, order.subject, order.level)
+        timer_id = uuid8(millis(cause.id), str(cause.id), self.service, order.kind, order.subject, str(order.level))
         self._timers[identity] = TimerRow(
-            order.kind, order.subject, order.level, cause.key, order.due_at, order.data, lane, cause.correlation_id
-        )
+            timer_id, order.kind, order.subject, order.level, cause.key, order.due_at, as_json(order.data), lane,
+            cause.correlation_id, cause.traceparent,
+        )  # fmt: skip
 
     def _cancel(self, order: CancelTimer) -> None:
         for identity in [i for i in self._timers if i[:2] == (order.kind, order.subject)]:
@@ -196,7 +205,7 @@ class Tx:
         self._effects.setdefault(
             effect_id,
             EffectRow(
-                effect_id, effect.kind, effect.subject, cause.key, effect.data, lane, cause.correlation_id,
+                effect_id, effect.kind, effect.subject, cause.key, as_json(effect.data), lane, cause.correlation_id,
                 cause.traceparent,
             ),
         )  # fmt: skip
@@ -219,6 +228,33 @@ class Tx:
     def emitted(self) -> tuple[Envelope, ...]:
         return tuple(self._envelopes.values())
 
+    @property
+    def effect_lanes(self) -> set[Lane]:
+        """The lanes of the effects this transaction queued."""
+        return {row.lane for row in self._effects.values()}
+
+    @property
+    def set_timers(self) -> bool:
+        return bool(self._timers)
+
 
 def _sortable(key: Key) -> tuple[str, ...]:
     return key if isinstance(key, tuple) else (key,)
+
+
+def as_json(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Small data as it comes back from storage: times, decimals and ids as text, tuples as lists, models as objects."""
+    found: dict[str, Any] = orjson.loads(orjson.dumps(dict(data), default=_jsonable))
+    return found
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Decimal):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")

@@ -1,0 +1,195 @@
+"""Connections to a service's database: a small pool, dedicated connections, and which errors pass by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeVar
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from expedite_messaging.engine import Transient
+from expedite_messaging.migrate import async_url, plain_url
+
+R = TypeVar("R")
+
+POOL_SIZE = 5  # more than two cores can serve only waits for locks (P42)
+STATEMENT_TIMEOUT_S = 15
+COMMAND_TIMEOUT_S = 20  # ours, for links that swallow bytes; longer than the server's own
+_SETTINGS = {
+    "statement_timeout": f"{STATEMENT_TIMEOUT_S}s",
+    "lock_timeout": "8s",
+    "idle_in_transaction_session_timeout": "15s",
+    "transaction_timeout": "60s",
+    "jit": "off",
+    "timezone": "UTC",
+}
+_PASSING = {
+    "40P01",  # deadlock
+    "40001",  # serialization
+    "55P03",  # lock timeout
+    "57014",  # statement timeout: a paused server, not a bad statement
+    "25P03",  # idle in transaction timeout
+    "25P04",  # transaction timeout
+}
+
+# The driver asks a new connection about every array type it meets, one slow query per statement: with this, one for all.
+_ARRAY_TYPES = """
+SELECT $1::uuid[], $2::int[], $3::smallint[], $4::bigint[], $5::bytea[], $6::bool[], $7::timestamptz[], $8::numeric[],
+       $9::float8[], $10::date[], $11::varchar[]
+"""
+# The link broke, or the server ended the session at a moment in which the driver's state machine did not expect it.
+_BROKEN = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError, ConnectionError)
+
+
+def passes(error: BaseException) -> bool:
+    """True when the same work may succeed later: the database is away, restarting, full or chose us as a victim."""
+    if isinstance(error, asyncpg.DataError) and isinstance(error, asyncpg.InterfaceError):
+        return False  # a parameter that cannot be encoded
+    if isinstance(error, asyncpg.exceptions.OutdatedSchemaCacheError | asyncpg.exceptions.InvalidCachedStatementError):
+        return True  # a migration ran beneath us (P40); the cache was dropped with the error
+    if isinstance(error, asyncpg.PostgresError):
+        state = getattr(error, "sqlstate", None) or ""
+        return state in _PASSING or state[:2] in ("08", "53", "57", "58")
+    if isinstance(error, asyncpg.InterfaceError) and "another operation is in progress" in str(error):
+        return False  # two tasks share a transaction: a bug that trying again would only hide
+    return isinstance(error, _BROKEN)
+
+
+def lost(error: BaseException) -> bool:
+    """True when the connection itself is gone or in an unknown state."""
+    if isinstance(error, asyncpg.PostgresError):
+        state = getattr(error, "sqlstate", None) or ""
+        return state[:2] in ("08", "57") and state != "57014"
+    return isinstance(error, _BROKEN)
+
+
+async def calling(work: Awaitable[R]) -> R:
+    """Await a call to the database; what passes by itself becomes `Transient`."""
+    try:
+        return await work
+    except Exception as error:
+        if passes(error):
+            raise Transient(f"{type(error).__name__}: {error}") from error
+        raise
+
+
+async def to_the_end(work: Coroutine[Any, Any, R]) -> R:
+    """Await `work` even when cancelled meanwhile: a commit is never left half way (P38, P39)."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            if task.cancelled():
+                raise
+            cancelled = error
+        except Exception:
+            break  # raised again by result()
+    if cancelled is not None:
+        with suppress(Exception):
+            task.result()
+        raise cancelled
+    return task.result()
+
+
+def _keep_alive(connection: Any) -> None:
+    """Notice a dead link within seconds, whatever the kernel's defaults."""
+    transport = getattr(connection, "_transport", None)
+    sock = transport.get_extra_info("socket") if transport else None
+    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    with suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in (("TCP_USER_TIMEOUT", 5000), ("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 3)):
+            if hasattr(socket, name):
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+async def _no_codec(_connection: Any) -> None:
+    return None
+
+
+class Connections:
+    """The connections of one process to one database."""
+
+    def __init__(self, url: str, application: str, size: int = POOL_SIZE) -> None:
+        self.url, self.application = plain_url(url), application
+        self._engine: AsyncEngine = create_async_engine(
+            async_url(url),
+            async_creator=self._create,
+            pool_size=size,
+            max_overflow=0,
+            pool_timeout=5,
+            pool_recycle=1800,
+        )
+        # JSON stays text: pydantic parses it itself, once. SQLAlchemy's codecs would also cost every new connection
+        # two introspections, which is what a storm of reconnections has no time for.
+        dialect: Any = self._engine.sync_engine.dialect
+        dialect.setup_asyncpg_json_codec = dialect.setup_asyncpg_jsonb_codec = _no_codec
+
+    async def _create(self) -> Any:
+        settings = {**_SETTINGS, "application_name": self.application}
+        connection = await asyncpg.connect(
+            self.url, timeout=5, command_timeout=COMMAND_TIMEOUT_S, server_settings=settings
+        )
+        _keep_alive(connection)
+        await connection.prepare(_ARRAY_TYPES)
+        return connection
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Any]:
+        """A raw asyncpg connection from the pool, outside any transaction. Raises `Transient` when there is none."""
+        for _ in range(20):
+            try:
+                pooled = await self._engine.connect()
+                raw = (await pooled.get_raw_connection()).driver_connection
+            except Exception as error:  # whatever keeps us from connecting, no event is to blame for it
+                raise Transient(f"{type(error).__name__}: {error}") from error
+            if raw is not None and not raw.is_closed():
+                break
+            # Died in the pool (the server restarted): drop it, take the next.
+            await pooled.invalidate()
+            await pooled.close()
+        else:
+            raise Transient("no live connection in the pool")
+        try:
+            yield raw
+        except BaseException as error:
+            if raw.is_closed() or lost(error.__cause__ or error):
+                raw.terminate()
+                await to_the_end(pooled.invalidate())
+            raise
+        finally:
+            await to_the_end(pooled.close())
+
+    async def fetch(self, sql: str, *args: Any) -> list[Any]:
+        """Run one statement outside any transaction. Raises `Transient` for what passes."""
+        async with self.connection() as raw:
+            rows: list[Any] = await calling(raw.fetch(sql, *args))
+            return rows
+
+    async def dedicated(self, purpose: str, **settings: str) -> Any:
+        """A connection of its own, for session locks and LISTEN. The caller closes it."""
+        connection = await calling(
+            asyncpg.connect(
+                self.url,
+                timeout=5,
+                command_timeout=COMMAND_TIMEOUT_S,
+                server_settings={
+                    **_SETTINGS,
+                    "application_name": f"{self.application} {purpose}"[:63],
+                    **settings,
+                },
+            )
+        )
+        _keep_alive(connection)
+        return connection
+
+    async def close(self) -> None:
+        """Close the pool."""
+        await self._engine.dispose()

@@ -1,0 +1,286 @@
+"""The consumer of one lane: polls, groups by event type, delivers each group in one transaction, commits offsets.
+
+Offsets are only an optimisation: the inbox makes redelivery harmless. Every rebalance revokes everything (P5), so a
+generation counter tells a batch that its partitions are no longer ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import KafkaError
+
+from expedite_events import Lane, row_of
+from expedite_events.envelope import Envelope, Undecodable, decode
+from expedite_messaging import metrics
+from expedite_messaging.cause import RawRecord
+from expedite_messaging.engine import Engine, PoisonGuard, PoisonLimit
+from expedite_messaging.handlers import Handlers
+
+BATCH = {Lane.STANDARD: 500, Lane.EXPRESS: 200}
+SESSION_TIMEOUT_MS = 6_000
+REBALANCE_TIMEOUT_MS = 45_000
+DRAIN_S = 20.0  # in a revoke callback; below the rebalance timeout
+COMMIT_EVERY_S = 1.0
+WATCH_EVERY_S = 10.0
+STALL_S = 30.0
+POLL_MS = 500
+log = structlog.get_logger(__name__)
+
+
+def group_of(service: str, lane: Lane) -> str:
+    """The consumer group of a service's lane."""
+    return service if lane is Lane.STANDARD else f"{service}.express"
+
+
+def topics_of(handlers: Handlers, lane: Lane) -> list[str]:
+    """The topics a lane of a service consumes."""
+    return sorted(
+        topic
+        for event in handlers.events
+        for topic in row_of(event).topics
+        if topic.endswith(".express") == (lane is Lane.EXPRESS)
+    )
+
+
+class Stalled(Exception):
+    """Records wait on the topics but none arrive: a zombie consumer (P9)."""
+
+
+class LaneConsumer:
+    """Consumes the topics of one lane until stopped. `slot` numbers the replica: its static membership."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        bootstrap: str,
+        lane: Lane,
+        slot: int,
+        *,
+        poison_limit: int = 50,
+        stall_s: float = STALL_S,
+        watch_every_s: float = WATCH_EVERY_S,
+    ) -> None:
+        self.engine, self.bootstrap, self.lane, self.slot = engine, bootstrap, lane, slot
+        self.topics = topics_of(engine.handlers, lane)
+        self.group = group_of(engine.service, lane)
+        self.stall_s, self.watch_every_s = stall_s, watch_every_s
+        self.poisoned: str | None = None
+        self.consumed = self.rebuilds = self.lag = 0
+        engine.guard = PoisonGuard(poison_limit)
+        self._labels = (engine.service, lane.value)
+        self._stopping = asyncio.Event()
+        self._idle = asyncio.Event()  # set while no batch is being decided
+        self._idle.set()
+        self._busy_since: float | None = None
+        self._generation = 0
+        self._assigned = False
+        self._alive_at = 0.0  # last poll or finished batch
+        self._moved_at = 0.0  # last time records arrived or none were waiting
+        self._stalled = False
+        self._done: dict[TopicPartition, int] = {}  # offsets to commit
+        self._committing: asyncio.Task[None] | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Has partitions or a seat in the group, polls, and is not stopped by poison or stuck in one batch."""
+        if not self.topics:
+            return True
+        stuck = self._busy_since is not None and time.monotonic() - self._busy_since > self.stall_s
+        fresh = time.monotonic() - self._alive_at < self.stall_s or self._busy_since is not None
+        return self._assigned and fresh and not stuck and self.poisoned is None
+
+    async def run(self) -> None:
+        """Consume until `stop`; a broken or stalled consumer is made anew."""
+        attempt = 0
+        while self.topics and not self._stopping.is_set():
+            try:
+                await self._consume()
+                attempt = 0
+            except PoisonLimit as limit:
+                self.poisoned = str(limit)
+                log.critical("consumer stopped: too many events cannot be decided", group=self.group, reason=str(limit))
+                await self._stopping.wait()
+            except (KafkaError, Stalled, OSError, TimeoutError) as error:
+                attempt += 1
+                self.rebuilds += 1
+                metrics.CONSUMER_REBUILDS.labels(*self._labels).inc()
+                log.warning(
+                    "consumer broke, making a new one", group=self.group, error=f"{type(error).__name__}: {error}"
+                )
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), min(0.2 * 2 ** min(attempt, 5), 5.0))
+            finally:
+                self._assigned = False
+
+    async def stop(self) -> None:
+        """Finish the batch in hand, commit, close. `run` returns soon after."""
+        self._stopping.set()
+
+    async def _consume(self) -> None:
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.bootstrap,
+            group_id=self.group,
+            group_instance_id=f"{self.group}-{self.slot}",
+            client_id=f"{self.group}-{self.slot}",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            session_timeout_ms=SESSION_TIMEOUT_MS,
+            heartbeat_interval_ms=1_500,
+            rebalance_timeout_ms=REBALANCE_TIMEOUT_MS,
+            max_partition_fetch_bytes=512 * 1024,
+            fetch_max_bytes=16 * 1024 * 1024,
+            metadata_max_age_ms=60_000,
+        )
+        consumer.subscribe(self.topics, listener=_Listener(self, consumer))
+        self._generation += 1
+        self._done.clear()
+        self._stalled = False
+        watchdog: asyncio.Task[None] | None = None
+        try:
+            await consumer.start()
+            watchdog = asyncio.create_task(self._watch(consumer))
+            committed_at = time.monotonic()
+            while not self._stopping.is_set():
+                generation = self._generation
+                async with asyncio.timeout(60):
+                    polled = await consumer.getmany(timeout_ms=POLL_MS, max_records=BATCH[self.lane])
+                self._alive_at = time.monotonic()
+                if polled:
+                    self._moved_at = self._alive_at
+                    await self._handle(polled, generation)
+                if self._stalled:
+                    raise Stalled(f"{self.lag} records wait, none arrived for {self.stall_s:.0f} s")
+                if time.monotonic() - committed_at >= COMMIT_EVERY_S:
+                    committed_at = time.monotonic()
+                    self._commit_soon(consumer)
+        finally:
+            if watchdog is not None:
+                watchdog.cancel()
+                await self._commit(consumer)
+            with suppress(Exception):
+                await asyncio.wait_for(consumer.stop(), 10)
+
+    async def _handle(self, polled: dict[TopicPartition, list[Any]], generation: int) -> None:
+        """Decide on what was polled, one topic (= one event type) after the other."""
+        by_topic: dict[str, list[TopicPartition]] = {}
+        for tp in polled:
+            by_topic.setdefault(tp.topic, []).append(tp)
+        for topic, partitions in by_topic.items():
+            if self._generation != generation:
+                return  # revoked meanwhile: the next owner gets the rest (P15)
+            records = [r for tp in partitions for r in polled[tp]]
+            self._idle.clear()
+            self._busy_since = started = time.monotonic()
+            try:
+                await self._deliver(topic, records)
+            finally:
+                self._busy_since = None
+                self._alive_at = time.monotonic()
+                self._idle.set()
+            metrics.BATCH_SECONDS.labels(*self._labels).observe(time.monotonic() - started)
+            metrics.BATCH_EVENTS.labels(*self._labels).observe(len(records))
+            metrics.CONSUMED.labels(*self._labels, topic).inc(len(records))
+            self.consumed += len(records)
+            if self._generation == generation:
+                self._done |= {tp: polled[tp][-1].offset + 1 for tp in partitions}
+
+    async def _deliver(self, topic: str, records: Sequence[Any]) -> None:
+        group: list[Envelope] = []
+        for envelope, raw, reason in _decoded(topic, records):
+            if envelope is not None:
+                group.append(envelope)
+                continue
+            if group:  # what came before it on the same key is decided before it parks the key
+                await self.engine.deliver(group)
+                group = []
+            assert raw is not None
+            log.error("record parked: nobody understands it", topic=topic, key=raw.lock_key, reason=reason)
+            metrics.UNDECODABLE.labels(*self._labels).inc()
+            await self.engine.park_raw(raw, reason)
+        if group:
+            await self.engine.deliver(group)
+
+    def _commit_soon(self, consumer: AIOKafkaConsumer) -> None:
+        if self._done and (self._committing is None or self._committing.done()):
+            self._committing = asyncio.create_task(self._commit(consumer))
+
+    async def _commit(self, consumer: AIOKafkaConsumer) -> None:
+        offsets, self._done = self._done, {}
+        if not offsets:
+            return
+        generation = self._generation
+        try:
+            await asyncio.wait_for(consumer.commit(offsets), 10)
+        except Exception as error:  # a rebalance or a broker away: the inbox drops what comes again
+            log.debug("offsets not committed", group=self.group, error=str(error))
+            if self._generation == generation:
+                # Tried again, even when no record comes any more: a group that seems behind for ever would be given
+                # events long after the inbox forgot them.
+                self._done = {**offsets, **self._done}
+
+    async def revoked(self, consumer: AIOKafkaConsumer) -> None:
+        """The group is about to give our partitions away: nothing new is begun, the batch in hand ends, offsets are
+        committed, all within a deadline (P6, P7)."""
+        self._generation += 1
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), DRAIN_S)
+        await self._commit(consumer)
+        self._done.clear()  # no longer ours to commit
+
+    def assigned(self) -> None:
+        """Partitions (perhaps none) were given to us."""
+        self._assigned = True
+        self._alive_at = self._moved_at = time.monotonic()
+
+    async def _watch(self, consumer: AIOKafkaConsumer) -> None:
+        """Notice a consumer that is alive but receives nothing although records wait (P9), and measure the lag."""
+        while True:
+            await asyncio.sleep(self.watch_every_s)
+            partitions = consumer.assignment()
+            if not partitions:
+                continue
+            try:
+                ends = await asyncio.wait_for(consumer.end_offsets(partitions), 10)
+                positions = {tp: await asyncio.wait_for(consumer.position(tp), 10) for tp in partitions}
+            except Exception as error:
+                log.debug("the broker does not say where its topics end", error=str(error))
+                continue
+            self.lag = sum(max(ends[tp] - positions[tp], 0) for tp in partitions)
+            metrics.LAG.labels(*self._labels).set(self.lag)
+            if self.lag == 0 or self._busy_since is not None:
+                self._moved_at = time.monotonic()
+            elif time.monotonic() - self._moved_at > self.stall_s:
+                self._stalled = True
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    def __init__(self, owner: LaneConsumer, consumer: AIOKafkaConsumer) -> None:
+        self._owner, self._consumer = owner, consumer
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        await self._owner.revoked(self._consumer)
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        self._owner.assigned()
+
+
+def _decoded(topic: str, records: Sequence[Any]) -> Iterable[tuple[Envelope | None, RawRecord | None, str]]:
+    for record in records:
+        try:
+            envelope = decode(topic, record.key, record.value, record.headers)
+            if envelope.id.version not in (7, 8):
+                raise Undecodable(f"event id {envelope.id} is neither version 7 nor 8")
+            if "\x00" in envelope.key:
+                raise Undecodable("its key has a NUL character")
+            yield envelope, None, ""
+        except Undecodable as error:
+            raw = RawRecord(topic, record.key, record.value, tuple(record.headers), record.partition, record.offset)
+            yield None, raw, f"Undecodable: {error}"[:2000].replace("\x00", "\ufffd")

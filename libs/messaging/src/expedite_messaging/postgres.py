@@ -1,0 +1,227 @@
+"""The engine over PostgreSQL: transactions on a small pool, commits that cancellation cannot tear, and what the loops of a
+worker ask of the messaging tables."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+import structlog
+
+from expedite_events import Lane
+from expedite_messaging.cause import EffectCall, EffectResult, Fired, ParkedEvent
+from expedite_messaging.connection import Connections, calling, lost, to_the_end
+from expedite_messaging.engine import Engine, Transient
+from expedite_messaging.handlers import Handlers
+from expedite_messaging.session import PostgresSession
+from expedite_messaging.tx import Tx
+from expedite_messaging.wake import TIMERS, Wake, effects_hint, outbox_hint
+
+log = structlog.get_logger(__name__)
+
+_UNPARKED = "NOT EXISTS (SELECT FROM entity e WHERE e.key = t.key AND e.parked)"
+_DUE = f"""
+SELECT id, kind, subject, level, key, due_at, data, lane, correlation_id, traceparent FROM timer t
+WHERE due_at <= business_now() AND (retry_at IS NULL OR retry_at <= clock_timestamp()) AND {_UNPARKED}
+ORDER BY due_at LIMIT $1
+"""
+# Real seconds until the earliest timer, by the present speed; NULL when there is none or the clock stands still.
+_NEXT_DUE = """
+SELECT extract(epoch FROM min(due_at) - business_now())
+  / nullif(coalesce((SELECT speed FROM clock_anchor ORDER BY id DESC LIMIT 1), 1), 0)
+FROM timer WHERE due_at > business_now()
+"""
+_CLAIM = f"""
+UPDATE effect SET next_at = clock_timestamp() + make_interval(secs => $3), attempts = attempts + 1
+WHERE id IN (
+  SELECT id FROM effect t WHERE state = 'wanted' AND lane = ANY($1::text[]) AND kind = ANY($4::text[]) AND {_UNPARKED}
+    AND next_at <= clock_timestamp() - CASE WHEN lane = $5 THEN interval '0' ELSE interval '5 s' END
+  ORDER BY lane, next_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+RETURNING id, kind, subject, key, data, attempts, lane, correlation_id, traceparent
+"""
+_KEPT = f"""
+SELECT id, kind, subject, key, ok, result, data, error, attempts, lane, correlation_id, traceparent FROM effect t
+WHERE state = 'performed' AND lane = ANY($1::text[]) AND next_at <= clock_timestamp() AND {_UNPARKED}
+ORDER BY next_at LIMIT 100
+"""
+_RETRIABLE = """
+SELECT key FROM parked p WHERE next_at <= clock_timestamp()
+  AND seq = (SELECT min(seq) FROM parked q WHERE q.key = p.key) ORDER BY next_at LIMIT 100
+"""
+_PARKED = "SELECT key, event_id, topic, reason, attempts, at, next_at FROM parked ORDER BY key, seq LIMIT $1"
+_FAILED_EFFECT = """
+UPDATE effect SET next_at = clock_timestamp() + make_interval(secs => $2), error = $3 WHERE id = $1 AND state = 'wanted'
+"""
+
+
+class PostgresEngine(Engine):
+    """Transactions of one service on its own database."""
+
+    session_type = PostgresSession
+
+    def __init__(self, handlers: Handlers, url: str, *, pool_size: int = 5, application: str | None = None) -> None:
+        self.service, self.handlers = handlers.service, handlers
+        self.connections = Connections(url, application or handlers.service, pool_size)
+        self.wake = Wake(self.connections)
+        self.transactions = 0
+        self.retries = 0
+
+    @asynccontextmanager
+    async def begin(self, *, write: bool = True) -> AsyncIterator[PostgresSession]:
+        async with self.connections.connection() as raw:
+            session = self.session_type(raw)
+            try:
+                if write:
+                    await calling(raw.execute("BEGIN"))
+                else:
+                    await calling(raw.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"))
+                    await session.look()
+                yield session
+            except BaseException:
+                await to_the_end(_rollback(raw))
+                raise
+            await to_the_end(self._commit(raw, session.xact))
+            self.transactions += 1
+
+    async def _commit(self, raw: Any, xact: str | None) -> None:
+        try:
+            await raw.execute("COMMIT")
+        except Exception as error:
+            if not lost(error):
+                await _rollback(raw)
+                await calling(_raising(error))
+            raw.terminate()
+            # The answer was lost, not the commit: ask what became of it (P39).
+            if xact is None or not await self._committed(xact):
+                raise Transient(f"the commit failed: {error}") from error
+
+    async def _committed(self, xact: str, within_s: float = 60.0) -> bool:
+        """What became of a transaction whose connection broke. Raises `Transient` when the database stays away."""
+        deadline, attempt = time.monotonic() + within_s, 0
+        while True:
+            try:
+                rows = await self.connections.fetch("SELECT pg_xact_status($1::text::xid8)", xact)
+                if rows[0][0] != "in progress":
+                    return bool(rows[0][0] == "committed")
+            except Transient:
+                if time.monotonic() > deadline:
+                    raise
+            attempt += 1
+            await self.backoff(attempt)
+
+    async def backoff(self, attempt: int) -> None:
+        self.retries += 1
+        await asyncio.sleep(min(0.01 * 2 ** min(attempt, 7), 1.0) * random.uniform(0.5, 1.5))
+
+    def woke(self, tx: Tx) -> None:
+        for lane in {e.lane for e in tx.emitted}:
+            self.wake.hint(outbox_hint(lane))
+        for lane in tx.effect_lanes:
+            self.wake.hint(effects_hint(lane))
+        if tx.set_timers:
+            self.wake.hint(TIMERS)
+
+    async def ping(self) -> float:
+        """Real seconds one round trip to the database takes. Raises `Transient` when it is away."""
+        started = time.monotonic()
+        await self.connections.fetch("SELECT 1")
+        return time.monotonic() - started
+
+    async def parked(self, limit: int = 200) -> list[ParkedEvent]:
+        return [ParkedEvent(*row) for row in await self.connections.fetch(_PARKED, limit)]
+
+    async def retriable(self) -> list[str]:
+        """Keys whose first parked event is to be tried again by now."""
+        return [row[0] for row in await self.connections.fetch(_RETRIABLE)]
+
+    async def due(self, limit: int = 200) -> list[Fired]:
+        """Timers due now whose key is not parked, earliest first. Candidates: `fire` looks again under the locks."""
+        return [
+            Fired(
+                id=row["id"],
+                kind=row["kind"],
+                subject=row["subject"],
+                level=row["level"],
+                key=row["key"],
+                due_at=row["due_at"],
+                data=orjson.loads(row["data"]),
+                lane=Lane(row["lane"]),
+                correlation_id=row["correlation_id"],
+                traceparent=row["traceparent"],
+            )
+            for row in await self.connections.fetch(_DUE, limit)
+        ]
+
+    async def seconds_to_next_timer(self) -> float | None:
+        """Real seconds until the next timer is due at the clock's present speed; None when there is none."""
+        (row,) = await self.connections.fetch(_NEXT_DUE)
+        return None if row[0] is None else float(row[0])
+
+    async def claim_effects(self, lanes: Sequence[Lane], limit: int, lease_s: float) -> list[EffectCall]:
+        """Take wanted effects for `lease_s` real seconds: whoever crashes loses them to the next. Of lanes other than
+        the last named only what nobody took for five seconds. Express first."""
+        if not self.handlers.performers:
+            return []
+        rows = await self.connections.fetch(
+            _CLAIM, [lane.value for lane in lanes], limit, lease_s, list(self.handlers.performers), lanes[-1].value
+        )
+        calls = [
+            EffectCall(
+                id=row["id"],
+                kind=row["kind"],
+                subject=row["subject"],
+                key=row["key"],
+                data=orjson.loads(row["data"]),
+                attempt=row["attempts"],
+                lane=Lane(row["lane"]),
+                correlation_id=row["correlation_id"],
+                traceparent=row["traceparent"],
+            )
+            for row in rows
+        ]
+        return sorted(calls, key=lambda call: call.lane.value)  # "express" sorts before "standard"
+
+    async def postpone_effect(self, call: EffectCall, error: str, after_s: float) -> None:
+        """Note a failed attempt and when the next one is."""
+        await self.connections.fetch(_FAILED_EFFECT, call.id, after_s, error[:2000].replace("\x00", "\ufffd"))
+
+    async def kept_results(self, lanes: Sequence[Lane]) -> list[EffectResult]:
+        """Results that could not be decided on before and may be now."""
+        return [
+            EffectResult(
+                id=row["id"],
+                kind=row["kind"],
+                subject=row["subject"],
+                key=row["key"],
+                ok=row["ok"],
+                data=orjson.loads(row["result"]),
+                request=orjson.loads(row["data"]),
+                error=row["error"],
+                attempts=row["attempts"],
+                lane=Lane(row["lane"]),
+                correlation_id=row["correlation_id"],
+                traceparent=row["traceparent"],
+            )
+            for row in await self.connections.fetch(_KEPT, [lane.value for lane in lanes])
+        ]
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.wake.close()
+        await self.connections.close()
+
+
+async def _rollback(raw: Any) -> None:
+    try:
+        await asyncio.wait_for(raw.execute("ROLLBACK"), 5)
+    except Exception:
+        raw.terminate()
+
+
+async def _raising(error: Exception) -> None:
+    raise error

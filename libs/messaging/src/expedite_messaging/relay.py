@@ -1,0 +1,346 @@
+"""The relay: publishes committed events in order and deletes them once the broker has them.
+
+A row that exists is unsent; the cursor is only a hint (P21). Hash shards have one owner at a time, by advisory locks of
+a live connection (P25, P31); what a frozen owner sends late is known to every inbox. The relay owns retries: any failed
+send makes the producer fatal (P1), it is closed, made anew, and the rows are read again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.codec import has_lz4
+from aiokafka.errors import (
+    InvalidTopicError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    RecordTooLargeError,
+    TopicAuthorizationFailedError,
+)
+
+from expedite_events import Lane
+from expedite_messaging import metrics
+from expedite_messaging.admin import MAX_MESSAGE_BYTES
+from expedite_messaging.connection import calling
+from expedite_messaging.engine import Transient
+from expedite_messaging.postgres import PostgresEngine
+from expedite_messaging.records import SHARDS, wire_headers
+from expedite_messaging.wake import outbox_hint
+
+BATCH = 1000
+RESCAN_S = 0.25
+SHORTEST_POLL_S, LONGEST_POLL_S = 0.02, 0.25
+BALANCE_EVERY_S = 1.0
+ACK_TIMEOUT_S = 60.0
+BLOCK_S = 60.0
+# A frozen relay is silent: the server ends its session, which frees its shards.
+SILENCE = "5s"
+_LOCKS = {Lane.STANDARD: 0x45580001, Lane.EXPRESS: 0x45580002}
+_MEMBERS = {Lane.STANDARD: 0x45580011, Lane.EXPRESS: 0x45580012}
+# What is wrong with the record (or its topic) and stays wrong however often it is sent.
+_REFUSED = (
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    RecordTooLargeError,
+    InvalidTopicError,
+    TopicAuthorizationFailedError,
+)
+log = structlog.get_logger(__name__)
+
+
+class ProducerBroken(Exception):
+    """A send failed or was not acknowledged in time: nothing more goes through this producer."""
+
+
+class Relay:
+    """Publishes the outbox of one lane until cancelled."""
+
+    def __init__(
+        self, engine: PostgresEngine, bootstrap: str, lane: Lane, *, ack_timeout_s: float = ACK_TIMEOUT_S
+    ) -> None:
+        self.engine, self.bootstrap, self.lane, self.ack_timeout_s = engine, bootstrap, lane, ack_timeout_s
+        self.table = "outbox" if lane is Lane.STANDARD else "outbox_express"
+        self.published = self.rebuilds = self.waiting = 0
+        self.oldest_s = 0.0
+        self.shards: set[int] = set()
+        self.blocked: dict[str, float] = {}  # key -> when it is tried again
+        self.connected = False
+        self.producer_options: dict[str, Any] = {}
+        self._suspects: set[int] = set()  # rows of a refused batch: sent one by one to find the culprit
+        self._member = random.getrandbits(30)
+        self._labels = (engine.service, lane.value)
+
+    async def run(self) -> None:
+        """Publish for ever. Every failure of connection or producer begins anew with both."""
+        hint = outbox_hint(self.lane)
+        woken = self.engine.wake.event(hint)
+        attempt = 0
+        observer = asyncio.create_task(self._observe())
+        try:
+            while True:
+                started = time.monotonic()
+                try:
+                    await self._session(woken)
+                except* (ProducerBroken, Transient, KafkaError, OSError, TimeoutError) as group:
+                    error = group.exceptions[0]
+                    log.warning("relay begins anew", lane=self.lane.value, error=f"{type(error).__name__}: {error}")
+                except* Exception:
+                    log.exception("relay failed and begins anew", lane=self.lane.value)
+                self.rebuilds += 1
+                metrics.PRODUCER_REBUILDS.labels(*self._labels).inc()
+                attempt = 0 if time.monotonic() - started > 10 else attempt + 1
+                await asyncio.sleep(min(0.05 * 2**attempt, 1.0) * random.uniform(0.5, 1.0))
+        finally:
+            observer.cancel()
+            self.engine.wake.forget(hint)
+
+    async def drained(self, within_s: float) -> bool:
+        """Wait until nothing of our shards waits; False when it did not come to that in time."""
+        deadline = time.monotonic() + within_s
+        while time.monotonic() < deadline:
+            rows = await self.engine.connections.fetch(
+                f"SELECT EXISTS (SELECT FROM {self.table} WHERE shard = ANY($1::smallint[]))", sorted(self.shards)
+            )
+            if not rows[0][0]:
+                return True
+            await asyncio.sleep(0.02)
+        return False
+
+    async def _session(self, woken: asyncio.Event) -> None:
+        """One connection, its locks and one producer, until something breaks."""
+        connection = await self.engine.connections.dedicated(
+            f"relay {self.lane.value}", idle_session_timeout=SILENCE, synchronous_commit="off"
+        )
+        producer = self._producer()
+        sql = asyncio.Lock()
+        try:
+            await producer.start()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._keep_alive(connection, sql))
+                tasks.create_task(self._publish_all(connection, sql, producer, woken))
+        finally:
+            self.connected = False
+            self.shards = set()
+            metrics.SHARDS_OWNED.labels(*self._labels).set(0)
+            connection.terminate()  # frees the locks at once
+            await _close(producer)
+
+    def _producer(self) -> AIOKafkaProducer:
+        express = self.lane is Lane.EXPRESS
+        options: dict[str, Any] = {
+            "bootstrap_servers": self.bootstrap,
+            "client_id": f"{self.engine.service}-relay-{self.lane.value}",
+            "acks": "all",
+            "enable_idempotence": True,
+            "linger_ms": 0 if express else 3,
+            "compression_type": "lz4" if has_lz4() and not express else None,
+            "max_request_size": MAX_MESSAGE_BYTES,
+            "max_batch_size": 128 * 1024,
+            "request_timeout_ms": 20_000,
+            "metadata_max_age_ms": 60_000,
+        }
+        return AIOKafkaProducer(**{**options, **self.producer_options})
+
+    async def _keep_alive(self, connection: Any, sql: asyncio.Lock) -> None:
+        """Show the server that we are not frozen, also while the broker keeps us waiting; raises when it is gone."""
+        while True:
+            await asyncio.sleep(1.0)
+            async with sql:
+                await calling(connection.fetchval("SELECT 1"))
+
+    async def _publish_all(
+        self, connection: Any, sql: asyncio.Lock, producer: AIOKafkaProducer, woken: asyncio.Event
+    ) -> None:
+        balanced_at = rescanned_at = -1e9
+        member = await calling(
+            connection.fetchval("SELECT pg_try_advisory_lock($1, $2)", _MEMBERS[self.lane], self._member)
+        )
+        if not member:
+            raise ProducerBroken("our own former session still holds our membership")
+        floor, poll = 0, SHORTEST_POLL_S
+        acked: list[int] = []
+        self.connected = True
+        while True:
+            now = time.monotonic()
+            if now - balanced_at >= BALANCE_EVERY_S:  # between batches only: a shard given away has nothing in flight
+                balanced_at = now
+                async with sql:
+                    await self._balance(connection)
+            if now - rescanned_at >= RESCAN_S or self.lane is Lane.EXPRESS:
+                floor, rescanned_at = 0, now
+            woken.clear()  # before looking: a commit during the scan wakes us again
+            async with sql:
+                rows = await self._scan(connection, acked, floor)
+            if rows:
+                acked, broken = await self._send(producer, rows)
+                self.published += len(acked)
+                metrics.PUBLISHED.labels(*self._labels).inc(len(acked))
+                if broken is not None:
+                    async with sql:
+                        await self._scan(connection, acked, floor, limit=0)
+                    raise broken
+                # A full batch means backlog: skip the dead index entries before it. Else look from the start.
+                floor, poll = (rows[-1]["id"] if len(rows) == BATCH else 0), SHORTEST_POLL_S
+                continue
+            acked = []
+            if floor:
+                floor = 0
+                continue
+            with suppress(TimeoutError):
+                await asyncio.wait_for(woken.wait(), poll)
+            poll = SHORTEST_POLL_S if woken.is_set() else min(poll * 2, LONGEST_POLL_S)
+
+    async def _scan(self, connection: Any, acked: Sequence[int], floor: int, limit: int = BATCH) -> list[Any]:
+        """Delete what the broker has and read what comes next, in one statement."""
+        shards = sorted(self.shards)
+        mine = "" if len(shards) == SHARDS else " AND shard = ANY($5::smallint[])"
+        gone = f"WITH gone AS (DELETE FROM {self.table} WHERE id = ANY($1::bigint[]))" if acked else ""
+        statement = f"""
+            {gone} SELECT id, topic, key, sequence, headers, value FROM {self.table}
+            WHERE id > $2 AND id <> ALL($1::bigint[]) AND key <> ALL($3::text[]) {mine} ORDER BY id LIMIT $4
+        """
+        arguments = [list(acked), floor, self._blocked_now(), limit if shards else 0]
+        rows: list[Any] = await calling(connection.fetch(statement, *arguments, *([shards] if mine else [])))
+        return rows
+
+    def _blocked_now(self) -> list[str]:
+        now = time.monotonic()
+        self.blocked = {key: until for key, until in self.blocked.items() if until > now}
+        metrics.KEYS_BLOCKED.labels(*self._labels).set(len(self.blocked))
+        return list(self.blocked)
+
+    async def _balance(self, connection: Any) -> None:
+        """Own a fair share of the shards among the relays alive; ownership is a lock of this very connection."""
+        members = await calling(
+            connection.fetchval(
+                """
+                SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = $1::int8::oid AND granted
+                  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                """,
+                _MEMBERS[self.lane],
+            )
+        )
+        share = -(-SHARDS // max(members, 1))
+        if len(self.shards) > share:
+            extra = sorted(self.shards)[share:]
+            await calling(
+                connection.fetch(
+                    "SELECT pg_advisory_unlock($1, s) FROM unnest($2::int[]) AS s", _LOCKS[self.lane], extra
+                )
+            )
+            self.shards -= set(extra)
+        elif len(self.shards) < share:
+            wanted = [s for s in range(SHARDS) if s not in self.shards]
+            random.shuffle(wanted)
+            taken = await calling(
+                connection.fetch(
+                    "SELECT s FROM unnest($2::int[]) AS s WHERE pg_try_advisory_lock($1, s) LIMIT $3",
+                    _LOCKS[self.lane],
+                    wanted,
+                    share - len(self.shards),
+                )
+            )
+            self.shards |= {row[0] for row in taken}
+        metrics.SHARDS_OWNED.labels(*self._labels).set(len(self.shards))
+
+    async def _send(self, producer: AIOKafkaProducer, rows: Sequence[Any]) -> tuple[list[int], ProducerBroken | None]:
+        """Hand the batch to the producer, wait for all acknowledgements: (ids the broker has, why the producer must go).
+        After a key's row was refused, no later row of that key is sent."""
+        sent: list[tuple[Any, asyncio.Future[Any]]] = []
+        acked: list[int] = []
+        broken: ProducerBroken | None = None
+        for row in rows:
+            if row["key"] in self.blocked:
+                continue
+            try:
+                future = await producer.send(
+                    row["topic"],
+                    row["value"],
+                    key=row["key"].encode(),
+                    headers=wire_headers(row["headers"], row["sequence"]),
+                )
+                if row["id"] in self._suspects:
+                    await self._acknowledged([future])
+                    self._suspects.discard(row["id"])
+                    if isinstance(future.exception(), _REFUSED):
+                        self._block(row, future.exception())
+                        broken = ProducerBroken("a record was refused")
+                        break
+            except MessageSizeTooLargeError as error:  # refused by the client: the producer is unharmed
+                self._block(row, error)
+                continue
+            except KafkaError as error:
+                broken = ProducerBroken(f"{type(error).__name__}: {error}")
+                break
+            sent.append((row, future))
+        if not await self._acknowledged([future for _, future in sent]):
+            broken = ProducerBroken(f"no acknowledgement for {self.ack_timeout_s:.0f} s")
+        for row, future in sent:
+            if not future.done():
+                future.add_done_callback(_seen)
+            elif future.exception() is None:
+                acked.append(row["id"])
+            else:
+                failure = future.exception()
+                broken = broken or ProducerBroken(f"{type(failure).__name__}: {failure}")
+                if isinstance(failure, _REFUSED):
+                    self._suspects.add(row["id"])
+        return acked, broken
+
+    async def _acknowledged(self, futures: Sequence[asyncio.Future[Any]]) -> bool:
+        """Wait until the broker answered all; False after the time limit. They are never cancelled: that would not stop
+        the records, only hide what became of them (P2)."""
+        if not futures:
+            return True
+        _, pending = await asyncio.wait(futures, timeout=self.ack_timeout_s)
+        return not pending
+
+    def _block(self, row: Any, error: BaseException | None) -> None:
+        self.blocked[row["key"]] = time.monotonic() + BLOCK_S
+        log.error(
+            "event refused by the broker, its key waits", topic=row["topic"], order=row["key"], id=row["id"],
+            error=f"{type(error).__name__}: {error}",
+        )  # fmt: skip
+
+    async def _observe(self) -> None:
+        """Measure what waits, of all shards, so that a backlog nobody owns is seen too (P32)."""
+        statement = f"""
+            SELECT (SELECT count(*) FROM (SELECT FROM {self.table} LIMIT 100000) AS sample),
+                   (SELECT extract(epoch FROM clock_timestamp() - at) FROM {self.table} ORDER BY id LIMIT 1)
+        """
+        while True:
+            try:
+                (row,) = await self.engine.connections.fetch(statement)
+                self.waiting, self.oldest_s = row[0], float(row[1] or 0.0)
+                metrics.OUTBOX_WAITING.labels(*self._labels).set(self.waiting)
+                metrics.OUTBOX_OLDEST.labels(*self._labels).set(self.oldest_s)
+            except Transient as error:
+                log.debug("outbox not measured", error=str(error))
+            except Exception:
+                log.exception("outbox not measured")
+            await asyncio.sleep(2.0)
+
+
+def _seen(future: asyncio.Future[Any]) -> None:
+    if not future.cancelled():
+        future.exception()
+
+
+async def _close(producer: AIOKafkaProducer) -> None:
+    """Close a producer that may be unable to flush: what it still sends is known to every inbox."""
+    with suppress(Exception):
+        await asyncio.wait_for(producer.stop(), 3)
+        return
+    sender = getattr(producer, "_sender", None)
+    if sender is not None and sender.sender_task is not None:
+        sender.sender_task.cancel()
+    with suppress(Exception):
+        await asyncio.wait_for(producer.client.close(), 3)

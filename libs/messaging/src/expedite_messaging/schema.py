@@ -1,0 +1,181 @@
+"""The tables every service database has besides its collections: `messaging_metadata`.
+
+Partitions of the inbox and the ledger are not declared here: they are made ahead of time by `partitions.py`, by the
+48-bit time their event ids begin with.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import BYTEA, JSONB, UUID
+
+from expedite_messaging.collection import metadata_naming
+
+MAX_VALUE_BYTES = 262_144
+"""An event's JSON must be smaller: refused at insert, because an oversized record would kill the producer (P1, P34)."""
+
+# Queue tables turn over completely all the time: vacuum by count alone, without pauses (P29).
+_QUEUE = {
+    "autovacuum_vacuum_scale_factor": "0",
+    "autovacuum_vacuum_threshold": "5000",
+    "autovacuum_vacuum_cost_delay": "0",
+    "autovacuum_analyze_scale_factor": "0",
+    "autovacuum_analyze_threshold": "20000",
+}
+
+messaging_metadata = sa.MetaData(naming_convention=metadata_naming)
+
+
+def _moment(name: str, *, nullable: bool = False, now: bool = True) -> sa.Column[object]:
+    default = sa.text("clock_timestamp()") if now else None
+    return sa.Column(name, sa.TIMESTAMP(timezone=True), nullable=nullable, server_default=default)
+
+
+ENTITY = sa.Table(
+    "entity",
+    messaging_metadata,
+    sa.Column("key", sa.Text(collation="C"), primary_key=True),
+    sa.Column("seq", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("parked", sa.Boolean, nullable=False, server_default=sa.false()),
+    comment="One row per Kafka key: its lock, its number of emissions, whether events wait behind it",
+    postgresql_with={"fillfactor": "70"},
+)
+
+INBOX = sa.Table(
+    "inbox",
+    messaging_metadata,
+    sa.Column("event_id", UUID(as_uuid=True), primary_key=True),
+    comment="Ids of the events this service has taken in, both lanes; partitioned by the time in the id",
+    postgresql_partition_by="RANGE (event_id)",
+)
+
+LEDGER = sa.Table(
+    "ledger",
+    messaging_metadata,
+    sa.Column("event_id", UUID(as_uuid=True), primary_key=True),
+    sa.Column("key", sa.Text(collation="C"), nullable=False),
+    sa.Column("topic", sa.Text, nullable=False),
+    sa.Column("sequence", sa.Integer, nullable=False),
+    _moment("at"),
+    comment="Every event this service ever emitted, for the audit; partitioned by the time in the id",
+    postgresql_partition_by="RANGE (event_id)",
+)
+
+
+def _outbox(name: str) -> sa.Table:
+    return sa.Table(
+        name,
+        messaging_metadata,
+        # CACHE 1: per key, order of ids = order of commits, because the key is locked before the number is taken (P26).
+        sa.Column("id", sa.BigInteger, sa.Identity(always=True, cache=1), primary_key=True),
+        sa.Column("shard", sa.SmallInteger, nullable=False),
+        sa.Column("topic", sa.Text, nullable=False),
+        sa.Column("key", sa.Text(collation="C"), nullable=False),
+        sa.Column("sequence", sa.Integer, nullable=False),
+        sa.Column("event_id", UUID(as_uuid=True), nullable=False),
+        sa.Column("headers", BYTEA, nullable=False),
+        sa.Column("value", BYTEA, nullable=False),
+        _moment("at"),
+        sa.CheckConstraint(f"octet_length(value) < {MAX_VALUE_BYTES}", name="value_size"),
+        comment="Events to publish; a row that exists is unsent",
+        postgresql_with={**_QUEUE, "fillfactor": "100"},
+    )
+
+
+OUTBOX = _outbox("outbox")
+OUTBOX_EXPRESS = _outbox("outbox_express")
+
+TIMER = sa.Table(
+    "timer",
+    messaging_metadata,
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("subject", sa.Text, primary_key=True),
+    sa.Column("level", sa.Integer, primary_key=True),
+    sa.Column("id", UUID(as_uuid=True), nullable=False),
+    sa.Column("key", sa.Text(collation="C"), nullable=False),
+    _moment("due_at", now=False),
+    sa.Column("data", JSONB, nullable=False),
+    sa.Column("lane", sa.Text, nullable=False),
+    sa.Column("correlation_id", UUID(as_uuid=True), nullable=False),
+    sa.Column("traceparent", sa.Text),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default=sa.text("0")),
+    _moment("retry_at", nullable=True, now=False),
+    sa.Column("error", sa.Text),
+    sa.Index("ix_timer_due_at", "due_at"),
+    comment="Durable timers; due_at is business time, retry_at (after a failure) is real time",
+    postgresql_with=_QUEUE,
+)
+
+EFFECT = sa.Table(
+    "effect",
+    messaging_metadata,
+    sa.Column("id", UUID(as_uuid=True), primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("key", sa.Text(collation="C"), nullable=False),
+    sa.Column("data", JSONB, nullable=False),
+    sa.Column("lane", sa.Text, nullable=False),
+    sa.Column("correlation_id", UUID(as_uuid=True), nullable=False),
+    sa.Column("traceparent", sa.Text),
+    sa.Column("state", sa.Text, nullable=False, server_default=sa.text("'wanted'")),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default=sa.text("0")),
+    _moment("next_at"),
+    sa.Column("ok", sa.Boolean),
+    sa.Column("result", JSONB),
+    sa.Column("error", sa.Text),
+    sa.Column("reason", sa.Text),  # why a performed effect's result could not be decided on
+    _moment("finished_at", nullable=True, now=False),
+    sa.UniqueConstraint("kind", "subject", name="uq_effect_kind"),
+    sa.CheckConstraint("state IN ('wanted', 'performed', 'done')", name="state"),
+    sa.Index("ix_effect_next_at", "lane", "next_at", postgresql_where=sa.text("state <> 'done'")),
+    comment="What to do outside the database; the row stays for ever, so that asking twice performs once",
+)
+
+PARKED = sa.Table(
+    "parked",
+    messaging_metadata,
+    sa.Column("key", sa.Text(collation="C"), primary_key=True),
+    sa.Column("seq", sa.BigInteger, sa.Identity(always=True, cache=1), primary_key=True),
+    sa.Column("event_id", UUID(as_uuid=True), nullable=False),
+    sa.Column("topic", sa.Text, nullable=False),
+    sa.Column("record_key", BYTEA),
+    sa.Column("headers", BYTEA, nullable=False),
+    sa.Column("value", BYTEA),
+    sa.Column("reason", sa.Text),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default=sa.text("0")),
+    _moment("next_at", nullable=True, now=False),
+    _moment("at"),
+    sa.UniqueConstraint("event_id", name="uq_parked_event_id"),
+    sa.Index("ix_parked_next_at", "next_at", postgresql_where=sa.text("next_at IS NOT NULL")),
+    comment="Events waiting behind their key; reason NULL: behind an earlier one; next_at: tried again by itself",
+)
+
+CLOCK_ANCHOR = sa.Table(
+    "clock_anchor",
+    messaging_metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    _moment("real"),
+    _moment("business", now=False),
+    sa.Column("speed", sa.Double, nullable=False),
+    sa.CheckConstraint("speed >= 0", name="speed"),
+    comment="Append-only: at this real time it was this business time, from here it runs at this speed",
+)
+
+JOB = sa.Table(
+    "job",
+    messaging_metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    _moment("next_at"),
+    _moment("finished_at", nullable=True, now=False),
+    sa.Column("error", sa.Text),
+    comment="When each periodic job runs next (real time), and how it ended last",
+)
+
+# VOLATILE parts inside a STABLE function: within one statement one answer is enough, and an index can be used.
+BUSINESS_NOW = """
+CREATE OR REPLACE FUNCTION business_now() RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT coalesce(
+    (SELECT a.business + (clock_timestamp() - a.real) * a.speed FROM clock_anchor a ORDER BY a.id DESC LIMIT 1),
+    clock_timestamp())
+$$
+"""

@@ -1,0 +1,319 @@
+"""One open PostgreSQL transaction. Every primitive is one statement, whatever the number of rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+import orjson
+from pydantic import BaseModel
+
+from expedite_events import Lane
+from expedite_events.decision import CancelTimer
+from expedite_events.envelope import Envelope, decode
+from expedite_messaging.cause import EffectResult, Fired, RawRecord
+from expedite_messaging.collection import Collection, Key
+from expedite_messaging.connection import calling
+from expedite_messaging.engine import DeliverySession
+from expedite_messaging.records import outbox_headers, pack_headers, record_of, shard_of, unpack_headers
+from expedite_messaging.statements import find_statement, sql_of
+from expedite_messaging.tx import EffectRow, TimerRow, Where
+
+S = TypeVar("S", bound=BaseModel)
+
+# An upsert whose condition is false locks the row without writing it, so that missing keys are inserted and present
+# ones locked by one statement, in key order, on their newest version. Time and transaction id are read after the locks:
+# per key, business time never runs backwards.
+_LOCK_TAIL = """
+  ON CONFLICT (key) DO UPDATE SET parked = true WHERE e.parked RETURNING key, parked)
+"""
+_STAMP = "array_agg(key) FILTER (WHERE parked), business_now(), pg_current_xact_id()::text"
+LOCK = f"""
+WITH locked AS (INSERT INTO entity AS e (key) SELECT k FROM unnest($1::text[]) AS k ORDER BY k COLLATE "C" {_LOCK_TAIL}
+SELECT {_STAMP} FROM locked
+"""
+ARRIVE = f"""
+WITH arrived AS MATERIALIZED (SELECT * FROM unnest($1::uuid[], $2::text[]) AS a(id, key)),
+new AS (INSERT INTO inbox SELECT DISTINCT id FROM arrived ORDER BY id ON CONFLICT DO NOTHING RETURNING event_id),
+locked AS (INSERT INTO entity AS e (key)
+  SELECT DISTINCT key COLLATE "C" AS k FROM new JOIN arrived ON id = event_id ORDER BY k {_LOCK_TAIL}
+SELECT (SELECT array_agg(event_id) FROM new), {_STAMP} FROM locked
+"""
+INBOX = """
+INSERT INTO inbox SELECT u FROM unnest($1::uuid[]) AS u ORDER BY u ON CONFLICT DO NOTHING RETURNING event_id
+"""
+# Keys are locked (by the upsert, in key order) before outbox numbers are taken: per key, order of ids = order of commits.
+EMIT = """
+WITH e AS MATERIALIZED (
+  SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::int[], $6::bytea[], $7::bytea[], $8::bool[])
+    WITH ORDINALITY AS e(event_id, key, topic, shard, later, headers, value, express, ord)),
+bumped AS (
+  INSERT INTO entity AS n (key, seq) SELECT key COLLATE "C" AS k, count(*) FROM e GROUP BY k ORDER BY k
+  ON CONFLICT (key) DO UPDATE SET seq = n.seq + excluded.seq RETURNING key, seq),
+numbered AS MATERIALIZED (SELECT e.*, b.seq - e.later AS sequence FROM e JOIN bumped b ON b.key = e.key COLLATE "C"),
+entered AS (
+  INSERT INTO ledger (event_id, key, topic, sequence)
+  SELECT event_id, key, topic, sequence FROM numbered ORDER BY event_id),
+express AS (
+  INSERT INTO outbox_express (shard, topic, key, sequence, event_id, headers, value)
+  SELECT shard, topic, key, sequence, event_id, headers, value FROM numbered WHERE express ORDER BY ord)
+INSERT INTO outbox (shard, topic, key, sequence, event_id, headers, value)
+SELECT shard, topic, key, sequence, event_id, headers, value FROM numbered WHERE NOT express ORDER BY ord
+"""
+TIMERS = """
+WITH wanted AS MATERIALIZED (
+  SELECT * FROM unnest($1::text[], $2::text[], $3::int[], $4::uuid[], $5::text[], $6::timestamptz[], $7::text[],
+                       $8::text[], $9::uuid[], $10::text[])
+    AS w(kind, subject, level, id, key, due_at, data, lane, correlation_id, traceparent)),
+gone AS (
+  DELETE FROM timer t USING unnest($11::text[], $12::text[], $13::int[]) AS c(kind, subject, level)
+  WHERE t.kind = c.kind AND t.subject = c.subject AND (c.level IS NULL OR t.level = c.level)
+    AND NOT EXISTS (SELECT FROM wanted w WHERE w.kind = t.kind AND w.subject = t.subject AND w.level = t.level))
+INSERT INTO timer (kind, subject, level, id, key, due_at, data, lane, correlation_id, traceparent)
+SELECT kind, subject, level, id, key, due_at, data::jsonb, lane, correlation_id, traceparent FROM wanted
+ORDER BY kind, subject, level
+ON CONFLICT (kind, subject, level) DO UPDATE SET id = excluded.id, key = excluded.key, due_at = excluded.due_at,
+  data = excluded.data, lane = excluded.lane, correlation_id = excluded.correlation_id,
+  traceparent = excluded.traceparent, attempts = 0, retry_at = NULL, error = NULL
+"""
+EFFECTS = """
+INSERT INTO effect (id, kind, subject, key, data, lane, correlation_id, traceparent)
+SELECT id, kind, subject, key, data::jsonb, lane, correlation_id, traceparent
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::uuid[], $8::text[])
+  AS w(id, kind, subject, key, data, lane, correlation_id, traceparent) ORDER BY kind, subject
+ON CONFLICT DO NOTHING
+"""
+PARK = """
+WITH marked AS (UPDATE entity SET parked = true WHERE key = ANY($1::text[]) AND NOT parked)
+INSERT INTO parked (key, event_id, topic, record_key, headers, value, reason, next_at)
+SELECT key, event_id, topic, record_key, headers, value, $7,
+       CASE WHEN $8::float8 IS NULL THEN NULL ELSE clock_timestamp() + make_interval(secs => $8) END
+FROM unnest($1::text[], $2::uuid[], $3::text[], $4::bytea[], $5::bytea[], $6::bytea[])
+  WITH ORDINALITY AS p(key, event_id, topic, record_key, headers, value, ord)
+ORDER BY ord ON CONFLICT (event_id) DO NOTHING
+"""
+# The event behind the removed one gets a next time, so that a crash between two replays does not leave it waiting.
+TAKE_PARKED = """
+WITH heads AS MATERIALIZED (SELECT seq, row_number() OVER (ORDER BY seq) AS place
+                            FROM (SELECT seq FROM parked WHERE key = $1 ORDER BY seq LIMIT 2) AS two),
+next AS (UPDATE parked SET next_at = clock_timestamp()
+         WHERE key = $1 AND seq = (SELECT seq FROM heads WHERE place = 2) AND reason IS NULL),
+freed AS (UPDATE entity SET parked = false WHERE key = $1 AND (SELECT count(*) FROM heads) < 2)
+DELETE FROM parked WHERE key = $1 AND seq = (SELECT seq FROM heads WHERE place = 1)
+RETURNING topic, record_key, value, headers
+"""
+POSTPONE_PARKED = """
+UPDATE parked SET reason = $2, attempts = attempts + 1,
+  next_at = CASE WHEN $3::float8 IS NULL THEN NULL ELSE clock_timestamp() + make_interval(secs => $3) END
+WHERE key = $1 AND seq = (SELECT min(seq) FROM parked WHERE key = $1)
+"""
+TAKE_TIMERS = """
+DELETE FROM timer t USING unnest($1::text[], $2::text[], $3::int[], $4::uuid[]) AS f(kind, subject, level, id)
+WHERE t.kind = f.kind AND t.subject = f.subject AND t.level = f.level AND t.id = f.id AND t.due_at <= $5
+RETURNING t.id
+"""
+POSTPONE_TIMER = """
+UPDATE timer SET error = $5, attempts = attempts + 1,
+  retry_at = clock_timestamp() + make_interval(secs => coalesce($6::float8, least(10 * 2 ^ least(attempts, 10), 600)))
+WHERE kind = $1 AND subject = $2 AND level = $3 AND id = $4
+"""
+_RESULTS = """
+FROM unnest($1::uuid[], $2::bool[], $3::text[], $4::text[], $5::int[]) AS r(id, ok, result, error, attempts)
+WHERE f.id = r.id AND f.state <> 'done'
+"""
+TAKE_EFFECTS = f"""
+UPDATE effect f SET state = 'done', finished_at = clock_timestamp(), ok = r.ok, result = r.result::jsonb, error = r.error,
+  reason = NULL {_RESULTS} RETURNING f.id
+"""
+KEEP_RESULTS = f"""
+UPDATE effect f SET state = 'performed', ok = r.ok, result = r.result::jsonb, error = r.error, attempts = r.attempts,
+  reason = coalesce($6, f.reason),
+  next_at = clock_timestamp() + make_interval(secs => CASE WHEN $6::text IS NULL THEN 1 ELSE 30 END) {_RESULTS}
+"""
+
+
+class PostgresSession(DeliverySession):
+    """The primitives over a raw asyncpg connection in a transaction. `xact` names the transaction once keys are locked:
+    by it the outcome of a commit whose answer was lost can be asked for."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+        self.xact: str | None = None
+        self.now: datetime
+
+    async def _fetch(self, sql: str, *args: Any) -> list[Any]:
+        rows: list[Any] = await calling(self.connection.fetch(sql, *args))
+        return rows
+
+    async def _execute(self, sql: str, *args: Any) -> None:
+        # `fetch`, not `execute`: it keeps the prepared statement.
+        await calling(self.connection.fetch(sql, *args))
+
+    async def look(self) -> None:
+        """Read the business time of a transaction that locks nothing."""
+        self.now = (await self._fetch("SELECT business_now()"))[0][0]
+
+    async def inbox(self, ids: Sequence[UUID]) -> set[UUID]:
+        return {row[0] for row in await self._fetch(INBOX, list(ids))}
+
+    async def lock(self, keys: Sequence[str]) -> set[str]:
+        (row,) = await self._fetch(LOCK, list(keys))
+        parked, self.now, self.xact = row
+        return set(parked or ())
+
+    async def arrive(self, envelopes: Sequence[Envelope]) -> tuple[set[UUID], set[str]]:
+        ids = [e.id for e in envelopes]
+        if len(set(ids)) != len(ids):  # the same id twice in one batch: the second is a redelivery
+            envelopes = list({e.id: e for e in envelopes}.values())
+            ids = [e.id for e in envelopes]
+        (row,) = await self._fetch(ARRIVE, ids, [e.key for e in envelopes])
+        new, parked, self.now, self.xact = row
+        return set(new or ()), set(parked or ())
+
+    async def fetch(self, collection: Collection[S], keys: Sequence[Key], lock: bool) -> dict[Key, S]:
+        sql = sql_of(collection)
+        return sql.states(await self._fetch(sql.lock if lock else sql.fetch, *sql.key_arrays(keys)))
+
+    async def reserve(self, collection: Collection[S], states: Sequence[S]) -> None:
+        await self.add(collection, states)
+
+    async def find(
+        self, collection: Collection[S], where: Where, order_by: Sequence[str], limit: int | None, offset: int
+    ) -> list[S]:
+        text, values = find_statement(collection, where, order_by, limit, offset)
+        parse = collection.model.model_validate_json
+        return [parse(row[0]) for row in await self._fetch(text, *values)]
+
+    async def count(self, collection: Collection[S], where: Where) -> int:
+        text, values = find_statement(collection, where, (), None, 0, count=True)
+        found: int = (await self._fetch(text, *values))[0][0]
+        return found
+
+    async def save(self, collection: Collection[S], states: Sequence[S]) -> None:
+        sql = sql_of(collection)
+        await self._execute(sql.save, *sql.arrays(states))
+
+    async def add(self, collection: Collection[S], states: Sequence[S]) -> None:
+        sql = sql_of(collection)
+        await self._execute(sql.add, *sql.arrays(states))
+
+    async def emit(self, envelopes: Sequence[Envelope]) -> None:
+        left = Counter(e.key for e in envelopes)
+        later = []
+        for envelope in envelopes:
+            left[envelope.key] -= 1
+            later.append(left[envelope.key])
+        await self._execute(
+            EMIT,
+            [e.id for e in envelopes],
+            [e.key for e in envelopes],
+            [e.topic for e in envelopes],
+            [shard_of(e.key) for e in envelopes],
+            later,
+            [outbox_headers(e) for e in envelopes],
+            [e.value for e in envelopes],
+            [e.lane is Lane.EXPRESS for e in envelopes],
+        )
+
+    async def timers(self, set_: Sequence[TimerRow], cancel: Sequence[CancelTimer]) -> None:
+        await self._execute(
+            TIMERS,
+            [t.kind for t in set_],
+            [t.subject for t in set_],
+            [t.level for t in set_],
+            [t.id for t in set_],
+            [t.key for t in set_],
+            [t.due_at for t in set_],
+            [orjson.dumps(t.data).decode() for t in set_],
+            [t.lane.value for t in set_],
+            [t.correlation_id for t in set_],
+            [t.traceparent for t in set_],
+            [c.kind for c in cancel],
+            [c.subject for c in cancel],
+            [c.level for c in cancel],
+        )
+
+    async def effects(self, rows: Sequence[EffectRow]) -> None:
+        await self._execute(
+            EFFECTS,
+            [r.id for r in rows],
+            [r.kind for r in rows],
+            [r.subject for r in rows],
+            [r.key for r in rows],
+            [orjson.dumps(r.data).decode() for r in rows],
+            [r.lane.value for r in rows],
+            [r.correlation_id for r in rows],
+            [r.traceparent for r in rows],
+        )
+
+    async def park(self, envelopes: Sequence[Envelope], reason: str | None, retry_after_s: float | None) -> None:
+        records = [record_of(e) for e in envelopes]
+        await self._park([e.key for e in envelopes], [e.id for e in envelopes], records, reason, retry_after_s)
+
+    async def park_raw(self, record: RawRecord, reason: str) -> None:
+        await self._park([record.lock_key], [record.event_id], [record], reason, None)
+
+    async def _park(
+        self,
+        keys: list[str],
+        ids: list[UUID],
+        records: list[RawRecord],
+        reason: str | None,
+        retry_after_s: float | None,
+    ) -> None:
+        await self._execute(
+            PARK,
+            keys,
+            ids,
+            [r.topic for r in records],
+            [r.key for r in records],
+            [pack_headers(r.headers) for r in records],
+            [r.value for r in records],
+            reason,
+            retry_after_s,
+        )
+
+    async def take_parked(self, key: str) -> Envelope | None:
+        rows = await self._fetch(TAKE_PARKED, key)
+        if not rows:
+            return None
+        topic, record_key, value, headers = rows[0]
+        return decode(topic, record_key, value, unpack_headers(headers))
+
+    async def postpone_parked(self, key: str, reason: str, retry_after_s: float | None) -> None:
+        await self._execute(POSTPONE_PARKED, key, reason, retry_after_s)
+
+    async def take_timers(self, fired: Sequence[Fired]) -> list[Fired]:
+        rows = await self._fetch(
+            TAKE_TIMERS,
+            [f.kind for f in fired],
+            [f.subject for f in fired],
+            [f.level for f in fired],
+            [f.id for f in fired],
+            self.now,
+        )
+        taken = {row[0] for row in rows}
+        return [f for f in fired if f.id in taken]
+
+    async def postpone_timer(self, fired: Fired, reason: str, retry_after_s: float | None) -> None:
+        await self._execute(POSTPONE_TIMER, fired.kind, fired.subject, fired.level, fired.id, reason, retry_after_s)
+
+    async def take_effects(self, results: Sequence[EffectResult]) -> list[EffectResult]:
+        taken = {row[0] for row in await self._fetch(TAKE_EFFECTS, *_results(results))}
+        return [r for r in results if r.id in taken]
+
+    async def keep_results(self, results: Sequence[EffectResult], reason: str | None) -> None:
+        await self._execute(KEEP_RESULTS, *_results(results), reason)
+
+
+def _results(results: Sequence[EffectResult]) -> list[list[Any]]:
+    return [
+        [r.id for r in results],
+        [r.ok for r in results],
+        [orjson.dumps(dict(r.data)).decode() for r in results],
+        [r.error for r in results],
+        [r.attempts for r in results],
+    ]

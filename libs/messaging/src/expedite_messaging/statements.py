@@ -1,0 +1,198 @@
+"""SQL of collections: one statement per primitive, whatever the number of rows; texts are built once per collection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import orjson
+import sqlalchemy as sa
+from pydantic import BaseModel
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+
+from expedite_messaging.collection import Collection, Key
+
+S = TypeVar("S", bound=BaseModel)
+_TYPES = postgresql.dialect()  # type: ignore[no-untyped-call]
+_ASYNCPG = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
+_OPERATORS = ("lte", "gte", "lt", "gt", "ne", "contains")
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+class CollectionSql:
+    """The statements of one collection and the conversion of documents to their parameters."""
+
+    def __init__(self, collection: Collection[Any]) -> None:
+        self.collection = collection
+        table, keys = _quoted(collection.table.name), [_quoted(k) for k in collection.key]
+        columns = [collection.table.c[c.name] for c in collection.columns]
+        self._columns = [(c.name, _form(c.type)) for c in columns]
+        names = [*keys, *(_quoted(c.name) for c in columns), "doc"]
+        casts = ["text[]"] * len(keys) + [_array_cast(c.type) for c in columns] + ["text[]"]
+        arrays = ", ".join(f"${n}::{cast}" for n, cast in enumerate(casts, 1))
+        aliases = [f"c{n}" for n in range(len(names))]
+        values = [
+            *aliases[: len(keys)],
+            *(_from_array(c.type, alias) for c, alias in zip(columns, aliases[len(keys) :], strict=False)),
+            f"{aliases[-1]}::jsonb",
+        ]
+        rows = f"SELECT {', '.join(values)} FROM unnest({arrays}) AS u({', '.join(aliases)})"
+        insert = f"INSERT INTO {table} ({', '.join(names)}) {rows}"
+        conflict = f"ON CONFLICT ({', '.join(keys)})"
+        updates = ", ".join(f"{name} = excluded.{name}" for name in names[len(keys) :])
+        self.save = f"{insert} {conflict} DO UPDATE SET {updates}"
+        self.add = f"{insert} {conflict} DO NOTHING"
+        key_arrays = ", ".join(f"${n}::text[]" for n in range(1, len(keys) + 1))
+        wanted = f"unnest({key_arrays}) AS w({', '.join(f'k{n}' for n in range(len(keys)))})"
+        matched = " AND ".join(f"t.{key} = w.k{n}" for n, key in enumerate(keys))
+        mine = ", ".join(f"t.{key}" for key in keys)
+        self.fetch = f"SELECT {mine}, t.doc FROM {wanted} JOIN {table} t ON {matched}"
+        self.lock = f"{self.fetch} ORDER BY {mine} FOR UPDATE OF t"
+
+    def key_arrays(self, keys: Sequence[Key]) -> list[list[str]]:
+        """One array per key column."""
+        parts = [key if isinstance(key, tuple) else (key,) for key in keys]
+        return [list(column) for column in zip(*parts, strict=True)]
+
+    def arrays(self, states: Sequence[BaseModel]) -> list[list[Any]]:
+        """Parameters of `save` and `add`: one array per column."""
+        found = self.key_arrays([self.collection.key_of(state) for state in states])
+        for name, kind in self._columns:
+            found.append([_in_form(getattr(state, name), kind) for state in states])
+        found.append([state.model_dump_json() for state in states])
+        return found
+
+    def states(self, rows: Sequence[Any]) -> dict[Key, Any]:
+        """Documents of `fetch` and `lock` by key."""
+        parse, width = self.collection.model.model_validate_json, len(self.collection.key)
+        if width == 1:
+            return {row[0]: parse(row[1]) for row in rows}
+        return {tuple(row[:width]): parse(row[width]) for row in rows}
+
+
+@lru_cache(maxsize=1024)
+def sql_of(collection: Collection[Any]) -> CollectionSql:
+    """The statements of a collection, built on first use."""
+    return CollectionSql(collection)
+
+
+def _array_cast(kind: sa.types.TypeEngine[Any]) -> str:
+    if isinstance(kind, ARRAY | sa.ARRAY | JSONB | JSON | sa.JSON):
+        return "text[]"  # as JSON text: arrays of arrays would be flattened by unnest
+    return f"{kind.compile(dialect=_TYPES)}[]"
+
+
+def _from_array(kind: sa.types.TypeEngine[Any], alias: str) -> str:
+    if isinstance(kind, ARRAY | sa.ARRAY):
+        item = kind.item_type.compile(dialect=_TYPES)
+        listed = f"ARRAY(SELECT jsonb_array_elements_text({alias}::jsonb))::{item}[]"
+        return f"CASE WHEN {alias} IS NULL THEN NULL ELSE {listed} END"
+    return f"{alias}::jsonb" if _form(kind) == "json" else alias
+
+
+def _form(kind: sa.types.TypeEngine[Any]) -> str:
+    """How values of a column are handed over: as JSON, as text, or as they are."""
+    if isinstance(kind, ARRAY | sa.ARRAY | JSONB | JSON | sa.JSON):
+        return "json"
+    return "text" if isinstance(kind, sa.String) else "plain"
+
+
+def _in_form(value: Any, form: str) -> Any:
+    if isinstance(value, Enum):
+        value = value.value
+    if value is None or form == "plain":
+        return value
+    if form == "text":
+        return value if isinstance(value, str) else str(value)
+    return orjson.dumps(value, default=_jsonable).decode()
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, frozenset | set):
+        return sorted(value)
+    return str(value)
+
+
+# --- finding -----------------------------------------------------------------------------------------------------
+
+
+def find_statement(
+    collection: Collection[Any],
+    where: Mapping[str, Any],
+    order_by: Sequence[str],
+    limit: int | None,
+    offset: int,
+    *,
+    count: bool = False,
+) -> tuple[str, list[Any]]:
+    """SQL and parameters of `Session.find` (or `count`). KeyError for a column the collection does not have."""
+    shape = tuple((name, _kind(value)) for name, value in where.items())
+    text, order = _compiled(collection, shape, tuple(order_by), limit is not None, bool(offset), count)
+    values: dict[str, Any] = {"n_limit": limit, "n_offset": offset}
+    for number, (name, value) in enumerate(where.items()):
+        column = collection.table.c[name.partition("__")[0]]
+        if _kind(value) == "any":
+            values[f"p{number}"] = [_in_form(item, _form(column.type)) for item in value]
+        else:
+            values[f"p{number}"] = _in_form(value, _form(column.type))
+    return text, [values[name] for name in order]
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "null"
+    return "any" if isinstance(value, list | tuple | set | frozenset) else "one"
+
+
+@lru_cache(maxsize=4096)
+def _compiled(
+    collection: Collection[Any],
+    shape: tuple[tuple[str, str], ...],
+    order_by: tuple[str, ...],
+    limited: bool,
+    offset: bool,
+    count: bool,
+) -> tuple[str, list[str]]:
+    table = collection.table
+    statement: sa.Select[Any] = sa.select(sa.func.count() if count else table.c.doc).select_from(table)
+    for number, (name, kind) in enumerate(shape):
+        column_name, _, operator = name.partition("__")
+        statement = statement.where(_condition(table.c[column_name], operator, kind, f"p{number}"))
+    for name in order_by:
+        column = table.c[name.removeprefix("-")]
+        statement = statement.order_by(column.desc() if name.startswith("-") else column.asc())
+    if limited:
+        statement = statement.limit(sa.bindparam("n_limit", type_=sa.Integer))
+    if offset:
+        statement = statement.offset(sa.bindparam("n_offset", type_=sa.Integer))
+    compiled = statement.compile(dialect=_ASYNCPG)
+    return str(compiled), list(compiled.positiontup or ())
+
+
+def _condition(column: sa.Column[Any], operator: str, kind: str, parameter: str) -> sa.ColumnElement[bool]:
+    if operator:
+        if operator not in _OPERATORS:
+            raise ValueError(f"unknown operator {operator!r}: one of {', '.join(_OPERATORS)}")
+        bound = sa.bindparam(parameter, type_=column.type)
+        return {
+            "lte": column <= bound,
+            "gte": column >= bound,
+            "lt": column < bound,
+            "gt": column > bound,
+            "ne": column != bound,
+            "contains": sa.func.strpos(column, bound) > 0,
+        }[operator]
+    if kind == "null":
+        return column.is_(None)
+    if kind == "any":
+        return column == sa.any_(sa.bindparam(parameter, type_=ARRAY(column.type)))
+    return column == sa.bindparam(parameter, type_=column.type)
