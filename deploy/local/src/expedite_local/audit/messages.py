@@ -9,10 +9,12 @@ from pathlib import Path
 
 from expedite_local.audit.databases import CHUNK, Snapshot
 from expedite_local.audit.finding import Look
+from notifier.domain.telling import EMAIL
 from notifier.store import MESSAGES, Message
 
 _MESSAGE_ID = re.compile(rb"^message-id:\s*<?([^@>\s]+)", re.IGNORECASE | re.MULTILINE)
 _HEAD = 16_384
+_ATTEMPTS = "SELECT subject, attempts FROM effect WHERE kind = $1 AND subject = ANY($2::text[])"
 
 
 def mailed(folder: Path) -> Counter[str] | None:
@@ -47,6 +49,8 @@ async def messages(
             break
         after = page[-1].message_id
     look.count = len(known)
+    if arrived is not None:
+        await _copies(look, shot, {name: n for name, n in arrived.items() if n > 1 and known.get(name) == "sent"})
     _strangers(look, known, arrived or {}, notified, rest=rest)
     if arrived is None:
         look.note("there is no Maildir here: what arrived was not looked at")
@@ -74,18 +78,26 @@ def _row(
         look.wrong(f"{name} was never sent")
     if message.status != "sent":
         return
-    copies = arrived.get(name, 0) if arrived is not None else 1
-    if copies == 0:
+    if arrived is not None and name not in arrived:
         look.wrong(f"{name} counts as sent but never arrived")
-    elif copies > 1 and message.attempts > 1:
-        look.note(f"{name} arrived {copies} times in {message.attempts} attempts under one Message-ID")
-    elif copies > 1:
-        look.wrong(f"{name} arrived {copies} times")
     announced = notified.get(name, [])
     if not announced and rest:
         look.wrong(f"{name} was sent but no CustomerNotified says so")
     elif len(announced) > 1:
         look.wrong(f"{name} was announced {len(announced)} times (events {', '.join(announced[:3])})")
+
+
+async def _copies(look: Look, shot: Snapshot, copies: Mapping[str, int]) -> None:
+    """A message sent again after a crash is recognisable by its Message-ID and no fault; the effect, not the message,
+    knows every attempt: the result of another one may have come home first."""
+    if not copies:
+        return
+    attempts = {row["subject"]: row["attempts"] for row in await shot.rows(_ATTEMPTS, EMAIL, list(copies))}
+    again = {name: n for name, n in copies.items() if n <= attempts.get(name, 1)}
+    for name in copies.keys() - again.keys():
+        look.wrong(f"{name} arrived {copies[name]} times in {attempts.get(name, 1)} attempts")
+    if again:
+        look.note(f"{len(again):,} arrived again after another attempt, under the same Message-ID")
 
 
 def _strangers(

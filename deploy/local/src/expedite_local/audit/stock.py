@@ -124,7 +124,7 @@ async def _tell(look: Look, shot: Snapshot, wrong: Mapping[str, list[str]], held
             movements = await shot.find(MOVEMENTS, {"sku": sku})
             replayed = verdict(sku, await shot.find(SHELVES, {"sku": sku}), movements, held.by_orders)
             broken = next((leak.movement for leak in replayed.leaks if leak.movement), None)
-            last = max(movements, key=lambda m: m.at, default=None)
+            last = max(movements, key=lambda m: (m.at, m.seq), default=None)
             if named := broken or last:
                 cause = f" ({'first wrong' if broken else 'last'} movement: {named.cause}, event {named.cause_id})"
         for text in texts:

@@ -39,7 +39,9 @@ class Crew:
                     await asyncio.wait_for(stop.wait(), IDLE_S)
 
     async def _floor(self) -> int:
-        tasks = await self.api.items("fulfillment", f"/warehouses/{self.warehouse_id}/queue", limit=BATCH)
+        queue = f"/warehouses/{self.warehouse_id}/queue"
+        begun = await self.api.items("fulfillment", queue, limit=BATCH, status="claimed", claimed_by=self.by)
+        tasks = begun + await self.api.items("fulfillment", queue, limit=BATCH)
         await asyncio.gather(*(self._do(task) for task in tasks))
         return len(tasks)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -96,10 +95,9 @@ class World:
                 await self._until_all_ended(stop)
         finally:
             ended.set()
-            await asyncio.gather(*parties, return_exceptions=True)
-            reporter.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await reporter
+            for task in (*parties, reporter):  # nobody finishes a call to a system that is going away
+                task.cancel()
+            await asyncio.gather(*parties, reporter, return_exceptions=True)
             self.progress.problems += self.customers.problems
             await self.customers.close()
 
