@@ -97,11 +97,11 @@ class KafkaServer:
         """Of the running broker, else None."""
         return self._child.pid if self._child is not None and self._child.poll() is None else None
 
-    async def start(self, progress: Progress | None = None) -> None:
+    async def start(self, progress: Progress | None = None, within_s: float = START_SECONDS) -> None:
         """Start the broker and wait until it answers a metadata request.
 
         The first start ever fetches the jars (`progress` hears of it); the first in a folder formats it.
-        Raises PortTaken, JarsError, or ServerFailed (with the end of the log) after START_SECONDS.
+        Raises PortTaken, JarsError, or ServerFailed (with the end of the log) after `within_s` seconds.
         """
         if self.pid is not None:
             return
@@ -121,7 +121,7 @@ class KafkaServer:
             cwd=self.folder,
             stop_signal=signal.SIGTERM,
         )
-        await self._wait()
+        await self._wait(within_s)
 
     def _write_properties(self) -> Path:
         addresses = {
@@ -146,15 +146,15 @@ class KafkaServer:
         if result.returncode != 0:
             raise ServerFailed(f"Kafka could not format its storage:\n{result.stdout[-2000:]}{result.stderr[-2000:]}")
 
-    async def _wait(self) -> None:
+    async def _wait(self, within_s: float) -> None:
         assert self._child is not None
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + within_s
         while time.monotonic() < deadline and self._child.poll() is None:
             if await asyncio.to_thread(answers_metadata, HOST, self.port):
                 return
             await asyncio.sleep(0.05)
         self.stop()
-        raise ServerFailed(f"Kafka did not start within {START_SECONDS:.0f} s:\n{tail(self.log)}")
+        raise ServerFailed(f"Kafka did not start within {within_s:.0f} s:\n{tail(self.log)}")
 
     def stop(self) -> None:
         """Stop the broker in order; silent when not running."""

@@ -24,6 +24,8 @@ DATABASE_VARIABLE = "DATABASE_URL"
 KAFKA_VARIABLE = "KAFKA_BOOTSTRAP"
 _WATCH_SECONDS = 0.5
 _RESTART_LIMIT_SECONDS = 30.0
+_RECOVERY_SECONDS = 900.0
+"""For a server to come back after a crash: it reads its logs first, and one that is ended half-way begins anew."""
 
 
 @dataclass(frozen=True)
@@ -204,10 +206,10 @@ class Substrate:
                 continue
             try:
                 if isinstance(server, PostgresServer):
-                    await asyncio.to_thread(server.start)
+                    await asyncio.to_thread(server.start, _RECOVERY_SECONDS)
                 else:
-                    await server.start()
-            except LocalError:
+                    await server.start(within_s=_RECOVERY_SECONDS)
+            except (LocalError, OSError):
                 pause = min(pause * 2, _RESTART_LIMIT_SECONDS)
                 continue
             self.restarts[name] += 1

@@ -104,10 +104,10 @@ class Events:
         """Compare everything; the looks hold what was found."""
         async for record in records:
             self._one(record)
-            for service, owed in self._owed.items():
+            for service, owed in list(self._owed.items()):
                 if len(owed) >= CHUNK:
                     await self._compare_ledger(service)
-            for service, taken in self._taken.items():
+            for service, taken in list(self._taken.items()):
                 if len(taken) >= CHUNK:
                     await self._compare_inbox(service)
         for service in self.shots:

@@ -16,6 +16,7 @@ const POLL_MS = 5000;
 const RELOAD_GAP_MS = 4000;
 const SILENCE_MS = 25_000; // the server says something every 15 s
 const STALE_MS = 20_000;
+const HIDDEN_MS = 60_000; // a page nobody looks at gives its connection back: browsers allow six to a host
 
 type Mode = "connecting" | "live" | "polling";
 
@@ -53,7 +54,9 @@ class Live {
     this.#stop?.abort();
     this.#stop = null;
     clearTimeout(this.#reloadSoon);
+    this.#loads += 1; // what is under way is not wanted any more
     this.#cursor = null;
+    this.problem = "";
     this.rows = new Map();
     this.summary = null;
     this.loaded = false;
@@ -103,7 +106,9 @@ class Live {
       this.loaded = true;
       this.problem = "";
     } catch (error) {
+      if (load !== this.#loads) return;
       this.problem = error instanceof ApiProblem ? error.title : "The board could not be loaded";
+      this.#reloadUnlessJustDone();
     } finally {
       if (load === this.#loads) this.loading = false;
     }
@@ -116,6 +121,7 @@ class Live {
   }
 
   #take(list: RowList): void {
+    if (!this.#stop) return;
     this.#clock(list.now);
     this.rows = prune(merge(this.rows, list.items), MOST_ROWS);
   }
@@ -152,9 +158,17 @@ class Live {
 
   async #stream(signal: AbortSignal): Promise<void> {
     for (let failures = 0; !signal.aborted; ) {
+      await seen(signal);
+      if (signal.aborted) return;
       const attempt = new AbortController();
       const give = () => attempt.abort();
       signal.addEventListener("abort", give);
+      let hidden: ReturnType<typeof setTimeout> | undefined;
+      const looked = () => {
+        clearTimeout(hidden);
+        if (document.hidden) hidden = setTimeout(give, HIDDEN_MS);
+      };
+      document.addEventListener("visibilitychange", looked);
       let silence = setTimeout(give, SILENCE_MS);
       const token = session.token;
       const resumed = this.#cursor;
@@ -180,11 +194,13 @@ class Live {
         if (error instanceof Refused && error.status === 401) return session.expired(token);
       } finally {
         clearTimeout(silence);
+        clearTimeout(hidden);
+        document.removeEventListener("visibilitychange", looked);
         signal.removeEventListener("abort", give);
       }
       if (signal.aborted) return;
       this.mode = failures > 1 ? "polling" : "connecting";
-      if (!this.loaded) void this.reload();
+      if (!this.loaded) this.#reloadUnlessJustDone();
       await pause(1000 * backoff(failures - 1, Math.random()), signal);
     }
   }
@@ -210,10 +226,29 @@ class Live {
   red = $derived([...this.rows.values()].filter((row) => row.is_open && row.light === "red").sort(bySlack));
 }
 
+/** When the page is looked at (now, mostly). */
+function seen(signal: AbortSignal): Promise<void> {
+  if (!document.hidden || signal.aborted) return Promise.resolve();
+  return new Promise((done) => {
+    const look = () => {
+      if (document.hidden && !signal.aborted) return;
+      document.removeEventListener("visibilitychange", look);
+      done();
+    };
+    document.addEventListener("visibilitychange", look);
+    signal.addEventListener("abort", look, { once: true });
+  });
+}
+
 function pause(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((done) => {
-    const timer = setTimeout(done, ms);
-    signal.addEventListener("abort", () => (clearTimeout(timer), done()), { once: true });
+    const end = () => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", end);
+      done();
+    };
+    const timer = setTimeout(end, ms);
+    signal.addEventListener("abort", end);
   });
 }
 
