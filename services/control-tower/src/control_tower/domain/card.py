@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from pydantic import Field
 
@@ -107,6 +108,8 @@ class Problem(Value):
     service: str = ""
     method: str = "POST"
     path: str = ""
+    body: dict[str, Any] = Field(default_factory=dict)  # sent with the reason, when the action takes one
+    takes_reason: bool = True
 
 
 class Card(Value):
@@ -250,22 +253,22 @@ def problems_of(card: Card) -> Iterator[Problem]:
         return
     for breach in sorted(card.open_breaches, key=lambda b: -b.level):
         yield Problem(
-            kind="breach", text=f"{breach.stage.value} is late (level {breach.level})", since=breach.at,
+            kind="breach", text=f"{breach.stage.value.replace('_', ' ')} is late (level {breach.level})", since=breach.at,
             due_at=breach.due_at, owner=breach.owner, action="Raise", service="prioritizer",
             path=f"/orders/{card.order_id}/raise",
         )  # fmt: skip
     for hold in card.open_holds:
-        review = hold.kind == "review"
+        action, path, body = _hold_action(card.order_id, hold)
         yield Problem(
             kind=hold.kind, text=hold.text or hold.kind.replace("_", " "), since=hold.since, due_at=hold.due_at,
-            owner=hold.owner, action="Approve" if review else "Complete", service="order-intake",
-            path=f"/orders/{card.order_id}/holds/{hold.hold_id}/approve" if review else "",
+            owner=hold.owner, action=action, service="order-intake", path=path, body=body, takes_reason=not body,
         )  # fmt: skip
     waiting = card.backordered - card.reserved - card.cancelled
     if waiting:
         yield Problem(
             kind="backorder", text=f"{len(waiting)} pieces wait for stock", due_at=card.backorder_estimate,
             action="Cancel the missing pieces", service="order-intake", path=f"/orders/{card.order_id}/cancel",
+            body={"units": waiting.to_json()},
         )  # fmt: skip
     for parcel in card.parcels.values():
         if parcel.gone and not parcel.units - card.cancelled <= card.reserved:
@@ -274,6 +277,15 @@ def problems_of(card: Card) -> Iterator[Problem]:
             yield Problem(
                 kind="delayed", text=f"parcel {parcel.parcel_id} is late: {parcel.delayed}", due_at=parcel.expected_at
             )
+
+
+def _hold_action(order_id: str, hold: Hold) -> tuple[str, str, dict[str, Any]]:
+    """(label, path, body) of what ends a hold; what needs facts from a person has no path: the page only opens it."""
+    if hold.kind == "review":
+        return "Approve", f"/orders/{order_id}/holds/{hold.hold_id}/approve", {}
+    if hold.kind == "unpaid":
+        return "Payment arrived", f"/orders/{order_id}/payment", {"state": "paid"}
+    return "Complete", "", {}
 
 
 class StageMark(Value):

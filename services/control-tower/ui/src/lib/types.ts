@@ -28,6 +28,8 @@ export interface Problem {
   path: string;
   /** More members of the request's body, besides `reason`. */
   body?: Record<string, unknown>;
+  /** Whether the owner's API takes a `reason`. */
+  takes_reason?: boolean;
 }
 
 export interface Row {

@@ -17,14 +17,17 @@ export interface Action {
   body?: Record<string, unknown>;
   danger?: boolean;
   scope?: string;
+  /** The owner takes no reason: the dialog asks none. */
+  silent?: boolean;
 }
 
-const SCOPES: Record<string, string> = { raise: "priority:write", cancel: "orders:write", approve: "orders:review", reject: "orders:review" };
+const SCOPES: Record<string, string> = { raise: "priority:write", cancel: "orders:write", approve: "orders:review", reject: "orders:review", payment: "orders:review" };
 
 const TEXTS: Record<string, string> = {
   raise: "The prioritizer moves the order to the urgent tier; it overtakes what is queued in every service.",
   approve: "Order intake ends the hold and the order goes on.",
   reject: "Order intake ends the hold and cancels the order.",
+  payment: "Order intake notes the payment and the order goes on.",
   cancel: "Order intake asks whoever holds each piece. What is already with the carrier stays on its way.",
 };
 
@@ -57,6 +60,7 @@ export function actionsOf(row: Row, problem: Problem): Action[] {
     order: row.order_id, title: problem.action, label: problem.action, text: TEXTS[kind] ?? problem.text,
     service: problem.service, method: problem.method || "POST", path: problem.path, danger: kind === "cancel",
     ...(SCOPES[kind] ? { scope: SCOPES[kind] } : {}), ...(problem.body ? { body: problem.body } : {}),
+    silent: problem.takes_reason === false,
   };
   if (kind !== "approve") return [suggested];
   const path = problem.path.replace(/approve$/, "reject");
@@ -92,7 +96,7 @@ class Desk {
     try {
       if (!base) throw new ApiProblem(0, { title: `${action.service} is not running`, detail: "The tower was not told its address." });
       const answer = await call<Record<string, unknown> | null>(base.replace(/\/$/, "") + action.path, {
-        method: action.method, token: session.token, body: { ...action.body, reason }, headers: { "idempotency-key": this.#key },
+        method: action.method, token: session.token, body: { ...action.body, ...(action.silent ? {} : { reason }) }, headers: { "idempotency-key": this.#key },
       });
       this.result = answer ?? {};
       this.done = new Map(this.done).set(action.order, action.label);
