@@ -8,7 +8,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -133,6 +133,29 @@ async def test_refusals_have_reasons(world: Any) -> None:
     wrong = await carriers.post("/swift-post/rates", json=ASK, headers={"Authorization": "Bearer x"})
     assert wrong.status_code == 401
     assert (await carriers.post("/swift-post/labels", json=ASK | {"service": "ECONOMY"})).status_code == 422
+
+
+def test_what_a_carrier_refuses_today_it_may_sell_tomorrow() -> None:
+    """F1: a parcel that only one carrier takes leaves in the end; a label that was sold is never refused afterwards."""
+    swift, full = rates.profiles()["swift-post"], []
+    for number in range(1000):
+        ask = ASK | {"parcel_id": f"P{number}"}
+        try:
+            rates.price_of(swift, "ECONOMY", ask, 1, T0.date())
+        except rates.NoSuchService:
+            full.append(ask)
+    assert full
+    for ask in full:
+        assert rates.price_of(swift, "ECONOMY", ask, 1, None)
+        days = [(T0 + timedelta(days=day)).date() for day in (1, 2, 3)]
+        assert any(_sold(swift, ask, day) for day in days)
+
+
+def _sold(carrier: rates.Profile, ask: dict[str, Any], day: date) -> bool:
+    try:
+        return bool(rates.price_of(carrier, "ECONOMY", ask, 1, day))
+    except rates.NoSuchService:
+        return False
 
 
 async def test_a_dedicated_lane_stays_in_its_country(world: Any) -> None:

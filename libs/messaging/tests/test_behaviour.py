@@ -422,6 +422,7 @@ async def test_find_filters_sorts_and_pages_alike_everywhere(world: Any_) -> Non
     assert await keys({"amount": None}) == ["K4"]
     assert await keys({"amount__lt": 30}) == ["K0", "K1", "K2"]
     assert await keys({"amount__ne": 30, "count__lte": 5}) == ["K0", "K1", "K2", "K5"]
+    assert await keys({"mood__contains": "us", "count__lt": 4}) == ["K1", "K3"]
     assert await keys({"count__gt": 6}, "-count") == ["K9", "K8", "K7"]
     assert await keys({}, "amount", limit=3, offset=8) == ["K9", "K4"]
     assert await keys({}, "-amount", limit=2) == ["K4", "K9"]

@@ -189,7 +189,7 @@ def _condition(column: sa.Column[Any], operator: str, kind: str, parameter: str)
             "lt": column < bound,
             "gt": column > bound,
             "ne": column != bound,
-            "contains": sa.func.strpos(column, bound) > 0,
+            "contains": sa.func.strpos(column, bound) > sa.literal_column("0"),
         }[operator]
     if kind == "null":
         return column.is_(None)

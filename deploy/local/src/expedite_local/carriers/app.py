@@ -96,11 +96,12 @@ async def buy(
 ) -> dict[str, Any]:
     """Sell a label. Number and label derive from the idempotency key: asking again gives the same and costs nothing."""
     asked = ask.model_dump()
+    number = f"{carrier.prefix}{digits(12, carrier.carrier_id, idempotency_key)}"
+    today = None if number in world.labels else world.clock.now().date()
     try:
-        rate = rates.price_of(carrier, ask.service or "", asked, world.seed)
+        rate = rates.price_of(carrier, ask.service or "", asked, world.seed, today)
     except NoSuchService as refusal:
         raise HTTPException(422, str(refusal)) from None
-    number = f"{carrier.prefix}{digits(12, carrier.carrier_id, idempotency_key)}"
     world.labels[number] = rate["transit_hours"]
     return {
         "label_id": "lbl_" + short_hash(carrier.carrier_id, idempotency_key),

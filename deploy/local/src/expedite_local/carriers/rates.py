@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -68,11 +69,12 @@ def quote(profile: Profile, ask: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [_rate(profile, service, ask) for service in profile.services if _goes(service, ask)]
 
 
-def price_of(profile: Profile, code: str, ask: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    """The rate behind a purchase; raises `NoSuchService` with the reason a carrier would give."""
+def price_of(profile: Profile, code: str, ask: Mapping[str, Any], seed: int, today: date | None) -> dict[str, Any]:
+    """The rate behind a purchase; raises `NoSuchService` with the reason a carrier would give. What is full `today` may
+    go tomorrow: where one carrier alone goes, its refusal must not be for ever. None: it was sold before."""
     for service in profile.services:
         if service.code == code and _goes(service, ask):
-            if draw(seed, profile.carrier_id, "refuse", ask.get("parcel_id")) < REFUSES:
+            if today and draw(seed, profile.carrier_id, "refuse", ask.get("parcel_id"), today) < REFUSES:
                 raise NoSuchService("no capacity left on this lane today")
             return _rate(profile, service, ask)
     raise NoSuchService(f"{profile.name} does not sell {code} for this parcel")

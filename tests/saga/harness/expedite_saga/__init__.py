@@ -1,0 +1,5 @@
+"""All seven services in one process: real handlers, real routes, real carriers' app, no sockets and no servers."""
+
+from expedite_saga.world import Crash, World
+
+__all__ = ["Crash", "World"]
