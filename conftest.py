@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import hypothesis
 import pytest
 
@@ -21,6 +23,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("long"):
             item.add_marker(skip)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported lives to the end: the collector need not walk it again in every test."""
+    gc.collect()
+    gc.freeze()
 
 
 hypothesis.settings.register_profile("expedite", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])

@@ -80,7 +80,7 @@ def test_a_system_lives_dies_and_comes_back(expedite: Command) -> None:
     assert found is not None
     names = {p.name for p in found.processes}
     assert names == {
-        *("postgres", "kafka", "fake-one-api", "fake-two-api", "fake-two-standard", "fake-two-express"),
+        *("postgres", "kafka", "mail", "fake-one-api", "fake-two-api", "fake-two-standard", "fake-two-express"),
         *(f"fake-one-{role}-{slot}" for role in ("standard", "express") for slot in (0, 1)),
     }
     assert [n[1] for n in expedite.notes("upgrade")] == ["fake_one", "fake_two"]
@@ -122,7 +122,7 @@ def test_a_system_lives_dies_and_comes_back(expedite: Command) -> None:
     while (again := state.load(expedite.home)) is None or (again.supervisor_pid, again.phase) != (child.pid, "ready"):
         assert child.poll() is None and time.monotonic() < deadline
         time.sleep(0.1)
-    assert {p.service for p in again.processes} == {"postgres", "kafka", "fake-one"}
+    assert {p.service for p in again.processes} == {"postgres", "kafka", "mail", "fake-one"}
     assert again.api_keys == found.api_keys
     pids = [p.pid for p in again.processes]
     child.send_signal(signal.SIGINT)

@@ -216,8 +216,9 @@ class Acts:
         tasks = [t for t in self.world.rows("fulfillment", TASKS) if t.status in (TaskStatus.OPEN, TaskStatus.CLAIMED)]
         parcels = [p for p in self.world.rows("shipping", PARCELS) if p.status in ON_DOCK]
         if orderly:
-            parcels = [p for p in parcels if p.status is not ParcelStatus.HELD]
-            parcels = [p for p in parcels if p.status is not ParcelStatus.LABELLING]
+            # A failed label is bought again when its timer says so: a carrier that refuses today takes it tomorrow.
+            waits = (ParcelStatus.HELD, ParcelStatus.LABELLING, ParcelStatus.LABEL_FAILED)
+            parcels = [p for p in parcels if p.status not in waits]
         elif self.r.random() < 0.1:  # a screen that was not refreshed
             tasks, parcels = self.world.rows("fulfillment", TASKS), self.world.rows("shipping", PARCELS)  # type: ignore[assignment]
         if tasks and (not parcels or self.r.random() < 0.6):
