@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -110,6 +111,8 @@ class Substrate:
             if self.fresh:
                 self.home.databases_file.unlink(missing_ok=True)
                 self.home.clock_file.unlink(missing_ok=True)
+                # Order numbers begin anew: mail of the old ones would look like messages sent twice.
+                shutil.rmtree(self.home.mail, ignore_errors=True)
             # return_exceptions: a failure of one must not leave the other half started behind our back.
             results = await asyncio.gather(self._databases(), self._broker(), return_exceptions=True)
             for result in results:
