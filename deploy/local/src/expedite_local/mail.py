@@ -9,26 +9,9 @@ import argparse
 import asyncio
 import mailbox
 import signal
-from collections.abc import Iterator
-from dataclasses import dataclass
-from email import message_from_bytes, policy
-from email.message import EmailMessage
 from pathlib import Path
-from typing import Any
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
-
-
-@dataclass(frozen=True)
-class Mail:
-    """One message as it arrived."""
-
-    message_id: str
-    to: str
-    subject: str
-    order_id: str
-    kind: str
-    occasion: str
 
 
 class Keeper:
@@ -44,20 +27,6 @@ class Keeper:
         raw = content if isinstance(content, bytes) else str(content).encode()
         await asyncio.to_thread(self._box.add, raw)
         return "250 kept"
-
-
-def read_mails(folder: Path) -> Iterator[Mail]:
-    """Every message kept so far, in no particular order."""
-    if not folder.exists():
-        return
-    for path in (folder / "new").iterdir():
-        mail = message_from_bytes(path.read_bytes(), _class=EmailMessage, policy=policy.default)
-        text: dict[str, Any] = {name.lower(): str(value) for name, value in mail.items()}
-        yield Mail(
-            message_id=text.get("message-id", ""), to=text.get("to", ""), subject=text.get("subject", ""),
-            order_id=text.get("x-expedite-order", ""), kind=text.get("x-expedite-kind", ""),
-            occasion=text.get("x-expedite-occasion", ""),
-        )  # fmt: skip
 
 
 async def serve(port: int, folder: Path, host: str = "127.0.0.1") -> None:

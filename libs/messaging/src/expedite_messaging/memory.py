@@ -335,10 +335,6 @@ class MemoryEngine(Engine):
             key for key, row in self.db.parked.items() if row and row[0].next_at is not None and row[0].next_at <= now
         ]
 
-    async def replay_parked(self, key: str) -> None:
-        """Decide again on a key's parked events, in order."""
-        await self.replay(key)
-
 
 def matches(values: dict[str, Any], where: Where) -> bool:
     """The meaning of `Session.find`'s conditions."""

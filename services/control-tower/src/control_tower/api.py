@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import time
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query
@@ -126,8 +127,6 @@ class Summary(BaseModel):
 
 
 async def _summary(engine: Engine) -> Summary:
-    from datetime import timedelta
-
     async def load(tx: Tx) -> Summary:
         async def count(**where: Any) -> int:
             return await tx.count(CARDS, where)

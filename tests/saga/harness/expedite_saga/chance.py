@@ -151,7 +151,7 @@ class Run:
         await job.run(engine)
         self.world.stands(engine.service)
         for key in engine.retriable():
-            await engine.replay_parked(key)
+            await engine.replay(key)
 
     async def _timer(self) -> None:
         due = [(e, f) for e in self.world.engines.values() for f in e.due()]

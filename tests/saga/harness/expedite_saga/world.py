@@ -309,7 +309,7 @@ class World:
             moved = await self._deliver_all() + await self._perform_all()
             for engine in self.engines.values():
                 for key in engine.retriable():
-                    await engine.replay_parked(key)
+                    await engine.replay(key)
                 for job in engine.handlers.jobs:
                     await job.run(engine)
             if not moved + self.bus.relay() and not self._ready():
