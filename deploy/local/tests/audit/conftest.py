@@ -131,7 +131,8 @@ class Builder:
             moved = await self._relay()
             for name, engine in self.engines.items():
                 for lane in Lane if engine.handlers.performers else ():
-                    moved += await EffectWorker(engine, lane).run_once()
+                    worker = EffectWorker(engine, lane)
+                    moved += sum([await worker.perform_some(kind) for kind in engine.handlers.performers])
                 for job in engine.handlers.jobs if name != "order-intake" else ():
                     await job.run(engine)
             if not moved and not await self._relay():
@@ -142,11 +143,11 @@ class Builder:
         for engine in self.engines.values():
             for table in ("outbox", "outbox_express"):
                 rows = await engine.connections.fetch(
-                    f"DELETE FROM {table} RETURNING id, topic, key, value, headers, sequence"
+                    f"DELETE FROM {table} RETURNING id, topic, key, value, headers"
                 )
                 for row in sorted(rows, key=lambda r: r["id"]):
                     at, self.offsets[row["topic"]] = self.offsets[row["topic"]], self.offsets[row["topic"]] + 1
-                    headers = tuple(wire_headers(row["headers"], row["sequence"]))
+                    headers = tuple(wire_headers(row["headers"], row["id"]))
                     found.append(RawRecord(row["topic"], row["key"].encode(), row["value"], headers, 0, at))
         by_topic: dict[str, list[RawRecord]] = defaultdict(list)
         for record in found:
@@ -154,7 +155,7 @@ class Builder:
         for topic, records in by_topic.items():
             envelopes = [decode(topic, r.key, r.value, r.headers) for r in records]
             for service in envelopes[0].row.hearers:
-                await self.engines[service].deliver(envelopes)
+                await self.engines[service].deliver([e for e in envelopes if service in e.hearers])
         self.records += found
         return len(found)
 

@@ -46,7 +46,7 @@ async def test_open_orders_are_a_fault_when_all_must_have_ended(house: Any) -> N
 
 async def test_a_piece_from_nowhere(house: Any, damaged: Damaged) -> None:
     """I1: a shelf has one piece more than ever came in; the last movement of the shelf is named."""
-    more = "UPDATE shelf SET free = free + 1, doc = jsonb_set(doc, '{free}', to_jsonb(free + 1)) WHERE sku = 'MUG'"
+    more = "UPDATE shelf SET free = free + 1, doc = jsonb_set(doc::jsonb, '{free}', to_jsonb(free + 1)) WHERE sku = 'MUG'"
     found = await house.check(inventory=await damaged("inventory", more))
     assert reds(found) == {"stock"}
     assert "MUG: 25 came in, 26 are accounted for (last movement: GoodsReceived, event " in found["stock"].detail
@@ -78,7 +78,7 @@ async def test_goods_that_never_came_in(house: Any, damaged: Damaged) -> None:
 
 async def test_a_receipt_that_was_counted_but_never_booked(house: Any, damaged: Damaged) -> None:
     """I1, D5: both sides of the dock."""
-    copy = "INSERT INTO receipt SELECT 'R-2', jsonb_set(doc, '{receipt_id}', '\"R-2\"') FROM receipt"
+    copy = "INSERT INTO receipt SELECT 'R-2', jsonb_set(doc::jsonb, '{receipt_id}', '\"R-2\"') FROM receipt"
     found = await house.check(fulfillment=await damaged("fulfillment", copy))
     assert reds(found) == {"stock"}
     assert "receipt R-2 was counted but never booked" in found["stock"].detail
@@ -87,7 +87,7 @@ async def test_a_receipt_that_was_counted_but_never_booked(house: Any, damaged: 
 async def test_goods_out_that_shipping_does_not_have(house: Any, damaged: Damaged) -> None:
     """I1: what inventory calls out is what shipping holds, has handed over or delivered."""
     name = house.orders["reduced"]
-    fewer = f"UPDATE order_leg SET doc = jsonb_set(doc, '{{parcels,0,packed}}', '[]') WHERE order_id = '{name}'"
+    fewer = f"UPDATE order_leg SET doc = jsonb_set(doc::jsonb, '{{parcels,0,packed}}', '[]') WHERE order_id = '{name}'"
     found = await house.check(shipping=await damaged("shipping", fewer))
     assert reds(found) == {"stock", "custody"}
     assert "MUG in LON: 7 out, shipping holds or delivered 4" in found["stock"].detail
@@ -108,7 +108,7 @@ async def test_an_order_in_two_states(house: Any, damaged: Damaged) -> None:
 async def test_an_order_that_ended_unbalanced(house: Any, damaged: Damaged) -> None:
     """I2: a closed order with a unit that is neither delivered nor cancelled."""
     name = house.orders["closed"]
-    open_unit = 'jsonb_set(doc, \'{delivered}\', \'[{"line": 1, "first": 1, "last": 2}]\')'
+    open_unit = 'jsonb_set(doc::jsonb, \'{delivered}\', \'[{"line": 1, "first": 1, "last": 2}]\')'
     url = await damaged("order-intake", f"UPDATE intake_order SET doc = {open_unit} WHERE order_id = '{name}'")
     found = await house.check(order_intake=url)
     assert reds(found) == {"orders", "custody"}
@@ -152,7 +152,7 @@ async def test_a_service_that_missed_the_end(
 async def test_a_unit_in_no_custody(house: Any, damaged: Damaged) -> None:
     """Design 2: fulfillment forgot its work."""
     name = house.orders["picking"]
-    forget = f"UPDATE orders SET doc = jsonb_set(doc, '{{fulfilment_orders}}', '[]') WHERE order_id = '{name}'"
+    forget = f"UPDATE orders SET doc = jsonb_set(doc::jsonb, '{{fulfilment_orders}}', '[]') WHERE order_id = '{name}'"
     found = await house.check(fulfillment=await damaged("fulfillment", forget))
     assert reds(found) == {"custody"}
     where = f"inventory takes them for announced in {name}-F1"
@@ -162,7 +162,7 @@ async def test_a_unit_in_no_custody(house: Any, damaged: Damaged) -> None:
 async def test_a_unit_in_two_custodies(house: Any, damaged: Damaged) -> None:
     """Design 2: fulfillment still holds what it packed."""
     name = house.orders["packed"]
-    keep = f"UPDATE orders SET doc = jsonb_set(doc, '{{fulfilment_orders,0,packed}}', '[]') WHERE order_id = '{name}'"
+    keep = f"UPDATE orders SET doc = jsonb_set(doc::jsonb, '{{fulfilment_orders,0,packed}}', '[]') WHERE order_id = '{name}'"
     found = await house.check(fulfillment=await damaged("fulfillment", keep))
     assert reds(found) == {"custody"}
     says = f"{name}: Units(1:1-2) are with fulfillment ({name}-F1) and with shipping ({name}-P1)"
@@ -186,7 +186,6 @@ async def test_units_of_an_order_nobody_accepted(house: Any, damaged: Damaged) -
     [
         (("INSERT INTO parked (key, event_id, topic, headers, reason) VALUES ('k', '{id}', 'Packed', '[]', 'boom')",),
          "shipping parked Packed of k: boom (event {id})"),
-        (("UPDATE entity SET parked = true WHERE key = '{closed}'",), "shipping holds {closed} back although nothing"),
         (("UPDATE effect SET state = 'performed', reason = 'odd answer' WHERE kind = 'buy_label'",),
          "shipping could not decide on buy_label"),
     ],
@@ -220,7 +219,7 @@ async def test_a_cancel_that_was_answered_wrongly(
 ) -> None:
     """A8: every request has one answer per unit, nothing is cancelled beyond what was asked."""
     change = (
-        f"UPDATE intake_order SET doc = jsonb_set(doc, '{path}', '{value}') WHERE order_id = '{house.orders[order]}'"
+        f"UPDATE intake_order SET doc = jsonb_set(doc::jsonb, '{path}', '{value}') WHERE order_id = '{house.orders[order]}'"
     )
     found = await house.check(order_intake=await damaged("order-intake", change))
     assert reds(found) == {"cancels"} | also

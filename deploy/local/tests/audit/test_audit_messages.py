@@ -75,8 +75,8 @@ async def test_an_event_left_in_the_outbox(house: Any, damaged: Damaged) -> None
     """I4, I10: at rest the outboxes are empty."""
     event_id = uuid7()
     left = (
-        "INSERT INTO outbox_express (shard, topic, key, sequence, event_id, headers, value) "
-        f"VALUES (0, 'CancelRequested.express', 'x', 1, '{event_id}', '[]', '{{}}')"
+        "INSERT INTO outbox_express (id, shard, topic, key, event_id, headers, value) "
+        f"VALUES (1, 0, 'CancelRequested.express', 'x', '{event_id}', '[]', '{{}}')"
     )
     found = await house.check(order_intake=await damaged("order-intake", left))
     assert reds(found) == {"events"}
@@ -154,9 +154,9 @@ async def test_a_mail_nobody_decided(house: Any, other_mail: Home) -> None:
 @pytest.mark.parametrize(
     ("statement", "says"),
     [
-        ("INSERT INTO message SELECT 'again', order_id, kind, status, decided_at, jsonb_set(doc, '{{message_id}}', "
+        ("INSERT INTO message SELECT 'again', order_id, kind, status, decided_at, jsonb_set(doc::jsonb, '{{message_id}}', "
          "'\"again\"') FROM message WHERE order_id = '{closed}' AND kind = 'shipped'", "says what"),
-        ("UPDATE message SET status = 'queued', doc = jsonb_set(doc, '{{status}}', '\"queued\"') "
+        ("UPDATE message SET status = 'queued', doc = jsonb_set(doc::jsonb, '{{status}}', '\"queued\"') "
          "WHERE order_id = '{closed}' AND kind = 'shipped'", "was never sent"),
     ],
 )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -14,12 +14,24 @@ from expedite_events.units import Units
 OrderId = Annotated[str, Field(min_length=1, max_length=64, description="Order number, e.g. 20261122-EC-000001")]
 Money = Annotated[Decimal, Field(max_digits=14, decimal_places=4, description="Amount in the order's currency")]
 Moment = AwareDatetime
+_set = object.__setattr__
 
 
 class Value(BaseModel):
     """A frozen value; unknown fields are ignored so that producers may add some."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", ser_json_timedelta="float")
+
+    def put(self, **changes: object) -> Self:
+        """A copy with these fields changed, unchecked. What `model_copy(update=...)` does for a model without extras or
+        private fields, at a fifth of its cost: every decision makes several copies."""
+        cls = type(self)
+        copy = cls.__new__(cls)
+        _set(copy, "__dict__", {**self.__dict__, **changes})
+        _set(copy, "__pydantic_fields_set__", self.__pydantic_fields_set__ | changes.keys())
+        _set(copy, "__pydantic_extra__", None)
+        _set(copy, "__pydantic_private__", None)
+        return copy
 
 
 class Event(Value):

@@ -6,9 +6,10 @@ this table or checked against it. Wire names are written out: renaming a Python 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 from expedite_events import fulfillment as f
 from expedite_events import intake as i
@@ -40,10 +41,28 @@ class Routing(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Hears:
+    """What one consumer takes of an event, by an attribute of its headers: only these values, or all but these. The rest
+    is dropped before anybody parses it."""
+
+    service: str
+    attribute: str
+    only: tuple[str, ...] = ()
+    but: tuple[str, ...] = ()
+
+    def takes(self, value: str) -> bool:
+        return value in self.only if self.only else value not in self.but
+
+    def __str__(self) -> str:
+        return f"{self.attribute} {'only ' + ', '.join(self.only) if self.only else 'not ' + ', '.join(self.but)}"
+
+
+@dataclass(frozen=True, eq=False)
 class Row:
     """One event of the catalogue. `owners` has several names only for the custodian's answers. `identity` names the
     fields that, with the key, make an emission of one cause unique. `custody` is "from -> to" when units change hands.
-    `starts`/`stops` are the stage clocks this event moves."""
+    `starts`/`stops` are the stage clocks this event moves. `attributes` are fields that also travel as CloudEvents
+    extension attributes (name, path of the field), so that consumers can choose without parsing: `hears`."""
 
     event: type[Event]
     topic: str
@@ -59,6 +78,8 @@ class Row:
     starts: tuple[Stage, ...] = ()
     stops: tuple[Stage, ...] = ()
     version: int = 1
+    attributes: tuple[tuple[str, str], ...] = ()
+    hears: tuple[Hears, ...] = ()
 
     def ce_type(self, service: str) -> str:
         """CloudEvents type, e.g. ``expedite.inventory.StockReserved.v1``."""
@@ -72,16 +93,38 @@ class Row:
             return f"{self.topic}.express"
         return self.topic
 
-    @property
+    def hears_of(self, service: str) -> Hears | None:
+        """The choice of a consumer that does not take every event of this kind."""
+        return next((choice for choice in self.hears if choice.service == service), None)
+
+    def heard(self, service: str, headers: Mapping[str, bytes]) -> bool:
+        """Whether a consumer takes the event with these headers. What does not say the attribute is taken."""
+        choice = self.hears_of(service)
+        value = headers.get(f"ce_{choice.attribute}") if choice else None
+        return choice is None or value is None or choice.takes(value.decode("utf-8", "replace"))
+
+    @cached_property
     def topics(self) -> tuple[str, ...]:
         both = dict.fromkeys((self.topic_on(Lane.STANDARD), self.topic_on(Lane.EXPRESS)))
         return tuple(both)
 
     def key_of(self, event: Event) -> str:
         """The Kafka key: the order id, or the snapshot's whole identity."""
+        if len(self.key) == 1:
+            return str(getattr(event, self.key[0]))
         return "|".join(str(getattr(event, name)) for name in self.key)
 
-    @property
+    @cached_property
+    def identity_paths(self) -> tuple[tuple[str, ...], ...]:
+        """The identity fields as chains of attribute names."""
+        return tuple(tuple(path.split(".")) for path in self.identity)
+
+    @cached_property
+    def attribute_paths(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """Header name and chain of attribute names of each extension attribute."""
+        return tuple((f"ce_{name}", tuple(path.split("."))) for name, path in self.attributes)
+
+    @cached_property
     def hearers(self) -> tuple[str, ...]:
         """Every service that consumes this event."""
         extra = () if CONTROL_TOWER in self.owners or CONTROL_TOWER in self.consumers else (CONTROL_TOWER,)
@@ -114,7 +157,10 @@ CATALOGUE: tuple[Row, ...] = (
     Row(i.OrderClosed, "OrderClosed", (ORDER_INTAKE,), (*_ALL_WORKERS, NOTIFIER),
         "Terminal: every unit is accounted for and the customer or the clock confirmed.", stops=tuple(Stage)),
     Row(p.PriorityAssigned, "PriorityAssigned", (PRIORITIZER,), (INVENTORY, FULFILLMENT, SHIPPING, NOTIFIER),
-        "Tier, score, reasons and stage deadlines; a higher revision overtakes.", identity=("urgency.revision",)),
+        "Tier, score, reasons and stage deadlines; a higher revision overtakes.", identity=("urgency.revision",),
+        # The first assignment travels on with the work itself: only a changed one is news to those who wait for work.
+        attributes=(("revision", "urgency.revision"),),
+        hears=(Hears(FULFILLMENT, "revision", but=("1",)), Hears(SHIPPING, "revision", but=("1",)))),
     Row(p.RaiseRequested, "RaiseRequested", (PRIORITIZER,), (ORDER_INTAKE,),
         "An order not seen yet was raised: intake announces it again on the express lane.", routing=Routing.EXPRESS),
     Row(p.SLABreached, "SLABreached", (PRIORITIZER,), (NOTIFIER, SHIPPING),
@@ -172,7 +218,9 @@ CATALOGUE: tuple[Row, ...] = (
         "A carrier, its services and reliability.", key=("carrier_id",), identity=("revision",),
         routing=Routing.STANDARD, compacted=True),
     Row(n.CustomerNotified, "CustomerNotified", (NOTIFIER,), (PRIORITIZER,),
-        "A message left for its recipient.", identity=("message_id",), routing=Routing.STANDARD),
+        "A message left for its recipient.", identity=("message_id",), routing=Routing.STANDARD,
+        attributes=(("kind", "kind"),),
+        hears=(Hears(PRIORITIZER, "kind", only=("shipped",)),)),  # the one message that has a clock
     Row(t.OrderState, "OrderState", (CONTROL_TOWER,), (),
         "Where an order is now, for BI.", identity=("revision",), routing=Routing.STANDARD, compacted=True),
 )  # fmt: skip

@@ -17,7 +17,7 @@ _HEADERS = {
     "ce_dataschema": "Path of the JSON Schema of the data",
     "ce_correlationid": "Id of the root cause",
     "ce_causationid": "Id of the direct cause",
-    "ce_sequence": "Counts the emissions of one service for one key",
+    "ce_sequence": "Rises with the emissions of one service for one key",
     "content-type": CONTENT_TYPE,
     "traceparent": "W3C trace context, when there is one",
 }
@@ -46,7 +46,7 @@ def asyncapi() -> dict[str, Any]:
             "name": row.topic,
             "summary": row.meaning,
             "contentType": CONTENT_TYPE,
-            "headers": {"$ref": "#/components/schemas/CloudEventHeaders"},
+            "headers": _headers(row),
             "payload": {
                 "schemaFormat": "application/schema+json;version=draft-2020-12",
                 "schema": {"$ref": f"./schemas/{schema_name(row)}"},
@@ -97,6 +97,23 @@ def asyncapi() -> dict[str, Any]:
     }
 
 
+def _headers(row: Row) -> dict[str, Any]:
+    """The common headers, and the fields of this event that travel as headers too."""
+    common = {"$ref": "#/components/schemas/CloudEventHeaders"}
+    if not row.attributes:
+        return common
+    extra = {
+        f"ce_{name}": {"type": "string", "description": f"{path} of the data, for choosing without parsing"}
+        for name, path in row.attributes
+    }
+    return {"allOf": [common, {"type": "object", "properties": extra, "required": sorted(extra)}]}
+
+
+def _hearer(row: Row, service: str) -> str:
+    choice = row.hears_of(service)
+    return f"{service} ({choice})" if choice else service
+
+
 def events_page() -> str:
     """docs/events.md: the catalogue for people, and the saga as a diagram."""
     out = [
@@ -115,7 +132,7 @@ def events_page() -> str:
         cells = (
             f"[{row.topic}](../contracts/schemas/{schema_name(row)})",
             ", ".join(row.owners),
-            ", ".join(row.consumers) or "BI",
+            ", ".join(_hearer(row, service) for service in row.consumers) or "BI",
             " + ".join(row.key),
             lane,
             row.meaning,

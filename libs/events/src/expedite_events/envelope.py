@@ -6,8 +6,10 @@ import hashlib
 import os
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
+from typing import Any
 from uuid import UUID
 
 from expedite_events.base import Event
@@ -23,8 +25,9 @@ class Undecodable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """One event on the wire. `id` is its identity for every inbox; `sequence` counts the emissions of one service for
-    one key; `correlation_id` is the id of the root cause; `causation_id` the id of the direct one."""
+    """One event on the wire. `id` is its identity for every inbox; `sequence` rises with every emission of one service
+    for one key; `correlation_id` is the id of the root cause; `causation_id` the id of the direct one; `raw` the JSON it
+    came with."""
 
     id: UUID
     service: str
@@ -37,6 +40,7 @@ class Envelope:
     causation_id: UUID
     sequence: int = 0
     traceparent: str | None = None
+    raw: bytes | None = field(default=None, compare=False, repr=False)
 
     @property
     def topic(self) -> str:
@@ -44,25 +48,60 @@ class Envelope:
 
     @property
     def value(self) -> bytes:
-        return self.event.model_dump_json(exclude_none=True).encode()
+        return (
+            self.raw
+            if self.raw is not None
+            else self.event.__pydantic_serializer__.to_json(self.event, exclude_none=True)
+        )
+
+    @property
+    def hearers(self) -> tuple[str, ...]:
+        """The services that take this very event."""
+        if not self.row.hears:
+            return self.row.hearers
+        headers = dict(self.emission())
+        return tuple(service for service in self.row.hearers if self.row.heard(service, headers))
 
     def headers(self) -> list[tuple[str, bytes]]:
+        return [*self.emission(), (SEQUENCE, str(self.sequence).encode())]
+
+    def emission(self) -> list[tuple[str, bytes]]:
+        """The headers but the sequence number, which only its storing gives."""
         pairs = [
-            ("ce_specversion", "1.0"),
-            ("ce_id", str(self.id)),
-            ("ce_source", f"/expedite/{self.service}"),
-            ("ce_type", self.row.ce_type(self.service)),
-            ("ce_time", self.time.isoformat()),
-            ("ce_subject", self.key),
-            ("ce_dataschema", f"/schemas/{self.row.topic}.v{self.row.version}.json"),
-            ("ce_correlationid", str(self.correlation_id)),
-            ("ce_causationid", str(self.causation_id)),
-            ("ce_sequence", str(self.sequence)),
-            ("content-type", CONTENT_TYPE),
+            ("ce_id", str(self.id).encode()),
+            ("ce_time", self.time.isoformat().encode()),
+            ("ce_subject", self.key.encode()),
+            ("ce_correlationid", str(self.correlation_id).encode()),
+            ("ce_causationid", str(self.causation_id).encode()),
+            *_constant(self.row, self.service),
         ]
+        for name, path in self.row.attribute_paths:
+            pairs.append((name, str(_at(self.event, path)).encode()))
         if self.traceparent:
-            pairs.append(("traceparent", self.traceparent))
-        return [(name, text.encode()) for name, text in pairs]
+            pairs.append(("traceparent", self.traceparent.encode()))
+        return pairs
+
+
+SEQUENCE = "ce_sequence"
+
+
+@lru_cache(maxsize=1024)
+def _constant(row: Row, service: str) -> tuple[tuple[str, bytes], ...]:
+    """The headers that every event of this kind from this service has."""
+    pairs = {
+        "ce_specversion": "1.0",
+        "ce_source": f"/expedite/{service}",
+        "ce_type": row.ce_type(service),
+        "ce_dataschema": f"/schemas/{row.topic}.v{row.version}.json",
+        "content-type": CONTENT_TYPE,
+    }
+    return tuple((name, text.encode()) for name, text in pairs.items())
+
+
+def _at(value: Any, path: tuple[str, ...]) -> Any:
+    for name in path:
+        value = getattr(value, name)
+    return value
 
 
 def encode(envelope: Envelope) -> tuple[str, bytes, bytes, list[tuple[str, bytes]]]:
@@ -76,30 +115,48 @@ def decode(topic: str, key: bytes | None, value: bytes | None, headers: Iterable
         row = row_of_topic(topic)
     except KeyError:
         raise Undecodable(f"topic {topic} is not in the catalogue") from None
-    attributes = {name: raw.decode("utf-8", "replace") for name, raw in headers}
+    attributes = dict(headers)
     try:
-        event_id = UUID(attributes["ce_id"])
-        service = attributes["ce_source"].removeprefix("/expedite/")
-        if service not in row.owners:
-            raise Undecodable(f"{service} does not own {row.topic}")
-        if attributes["ce_type"] != row.ce_type(service):
-            raise Undecodable(f"unknown type {attributes['ce_type']} on {topic}")
-        event = row.event.model_validate_json(value or b"")
+        service = _sender(row, attributes["ce_source"], attributes["ce_type"])
+        traceparent = attributes.get("traceparent")
+        raw = value or b""
         return Envelope(
-            id=event_id,
+            id=_uuid(attributes["ce_id"]),
             service=service,
             row=row,
             key=(key or b"").decode("utf-8", "replace"),
             lane=Lane.EXPRESS if topic.endswith(".express") else Lane.STANDARD,
-            event=event,
-            time=datetime.fromisoformat(attributes["ce_time"]),
-            correlation_id=UUID(attributes["ce_correlationid"]),
-            causation_id=UUID(attributes["ce_causationid"]),
-            sequence=int(attributes.get("ce_sequence", "0")),
-            traceparent=attributes.get("traceparent"),
+            event=row.event.__pydantic_validator__.validate_json(raw),
+            time=datetime.fromisoformat(attributes["ce_time"].decode()),
+            correlation_id=_uuid(attributes["ce_correlationid"]),
+            causation_id=_uuid(attributes["ce_causationid"]),
+            sequence=int(attributes.get(SEQUENCE, b"0")),
+            traceparent=traceparent.decode("utf-8", "replace") if traceparent is not None else None,
+            raw=raw,
         )
     except (KeyError, ValueError) as error:  # pydantic's ValidationError is a ValueError
         raise Undecodable(f"{type(error).__name__}: {error}") from error
+
+
+def heard(row: Row, service: str, headers: Iterable[tuple[str, bytes]]) -> bool:
+    """Whether a consumer takes the record with these headers; most rows are taken whole, without a look."""
+    return row.hears_of(service) is None or row.heard(service, dict(headers))
+
+
+@lru_cache(maxsize=1024)
+def _sender(row: Row, source: bytes, kind: bytes) -> str:
+    """The service that emitted; raises `Undecodable` when it may not, or says another type than the topic's."""
+    service = source.decode("utf-8", "replace").removeprefix("/expedite/")
+    if service not in row.owners:
+        raise Undecodable(f"{service} does not own {row.topic}")
+    said = kind.decode("utf-8", "replace")
+    if said != row.ce_type(service):
+        raise Undecodable(f"unknown type {said} on {row.topic}")
+    return service
+
+
+def _uuid(text: bytes) -> UUID:
+    return UUID(text.decode("utf-8", "replace"))
 
 
 def uuid7() -> UUID:
@@ -127,10 +184,5 @@ def event_id_for(cause_id: UUID, service: str, event: Event, lane: Lane) -> UUID
     """The id of an event that `cause_id` makes `service` emit: time of the cause, hash of cause, emitter, type, key and
     the identity fields of the catalogue."""
     row = row_of(event)
-    identity = [row.key_of(event)]
-    for path in row.identity:
-        value: object = event
-        for name in path.split("."):
-            value = getattr(value, name)
-        identity.append(repr(value))
+    identity = [row.key_of(event), *(repr(_at(event, path)) for path in row.identity_paths)]
     return uuid8(millis(cause_id), str(cause_id), service, row.topic, lane.value, *identity)

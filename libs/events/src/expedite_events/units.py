@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJson
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-Positive = Annotated[int, Field(ge=1, le=1_000_000)]
+_LARGEST = 1_000_000
+Positive = Annotated[int, Field(ge=1, le=_LARGEST)]
 
 
 class UnitRange(BaseModel):
@@ -31,6 +32,9 @@ _Span = tuple[int, int, int]  # line, first, last
 
 
 def _normalise(spans: Iterable[_Span]) -> tuple[_Span, ...]:
+    spans = tuple(spans)
+    if len(spans) == 1 and spans[0][1] <= spans[0][2]:
+        return spans
     merged: list[_Span] = []
     for line, first, last in sorted(spans):
         if last < first:
@@ -183,7 +187,19 @@ class Units:
         if isinstance(value, Units):
             return value
         if isinstance(value, list | tuple):
-            return cls((r.line, r.first, r.last) for r in (UnitRange.model_validate(item) for item in value))
+            spans: list[_Span] = []
+            for item in value:
+                try:
+                    span = (item["line"], item["first"], item["last"])
+                except (TypeError, KeyError):
+                    span = (0, 0, 0)
+                # The plain case is checked by hand: events and documents hold units everywhere.
+                if all(type(n) is int and 1 <= n <= _LARGEST for n in span):
+                    spans.append(span)
+                else:
+                    exact = UnitRange.model_validate(item)
+                    spans.append((exact.line, exact.first, exact.last))
+            return cls(spans)
         raise ValueError("units must be a list of {line, first, last}")
 
     @classmethod
@@ -194,7 +210,7 @@ class Units:
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        number = {"type": "integer", "minimum": 1, "maximum": 1_000_000}
+        number = {"type": "integer", "minimum": 1, "maximum": _LARGEST}
         return {
             "type": "array",
             "description": "Ranges of numbered units: line, first and last, both included.",

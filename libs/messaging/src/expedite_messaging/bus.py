@@ -29,7 +29,7 @@ class MemoryBus:
                 envelope = decode(*encode(sent))
                 self.log.append(envelope)
                 moved += 1
-                for service in envelope.row.hearers:
+                for service in envelope.hearers:
                     consumer = self.engines.get(service)
                     if consumer and type(envelope.event) in consumer.handlers.events:
                         self.queues[envelope.topic, envelope.key, service].append(envelope)

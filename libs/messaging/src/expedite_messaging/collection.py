@@ -1,7 +1,7 @@
 """Where a service keeps its state: named collections of frozen pydantic models.
 
 A collection is one table: the key columns, the columns SQL may filter and sort by, and the whole model as JSON in
-`doc`. Loading and saving are one statement each, whatever the number of rows; the same collection lives in memory for
+`doc`, without what is at its default: a default of a stored model therefore never changes its meaning. Loading and saving are one statement each, whatever the number of rows; the same collection lives in memory for
 saga tests. Columns beside the document are derived from it and exist for indexes and CHECK constraints.
 """
 
@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
 from pydantic import BaseModel
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSON
 
 S = TypeVar("S", bound=BaseModel)
 Key = str | tuple[str, ...]
@@ -63,7 +63,7 @@ class Collection(Generic[S]):
             metadata,
             *(sa.Column(k, sa.Text, primary_key=True) for k in self.key),
             *(sa.Column(c.name, c.type, nullable=True, index=c.index) for c in self.columns),
-            sa.Column("doc", JSONB, nullable=False),
+            sa.Column("doc", JSON, nullable=False),
             *constraints,
         )
 
@@ -84,6 +84,11 @@ class Collection(Generic[S]):
         return self.new(*(key if isinstance(key, tuple) else (key,)))
 
 
+def sortable(key: Key) -> tuple[str, ...]:
+    """A key as what sorts with all others of its collection."""
+    return key if isinstance(key, tuple) else (key,)
+
+
 def _plain(value: Any) -> Any:
     return value.value if isinstance(value, Enum) else value
 
@@ -94,7 +99,23 @@ class Book(Generic[S]):
 
     def __init__(self, collection: Collection[S], rows: dict[Key, S]) -> None:
         self.collection, self._rows = collection, rows
+        self._found: set[Key] = set()
         self.changed: dict[Key, S] = {}
+
+    def stored(self, rows: dict[Key, S]) -> None:
+        """Rows as the database has them."""
+        self._rows.update(rows)
+        self._found.update(rows)
+
+    @property
+    def replaced(self) -> list[S]:
+        """What was put for rows that are known to exist, in key order."""
+        return [self.changed[k] for k in sorted(self.changed, key=sortable) if k in self._found]
+
+    @property
+    def written(self) -> list[S]:
+        """What was put for keys that may have no row yet, in key order."""
+        return [self.changed[k] for k in sorted(self.changed, key=sortable) if k not in self._found]
 
     def __getitem__(self, key: Key) -> S:
         found = self._rows.get(key)

@@ -6,8 +6,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
+from typing import Any
 
 import structlog
 
@@ -19,7 +21,6 @@ from expedite_messaging.postgres import PostgresEngine
 from expedite_messaging.tx import as_json
 from expedite_messaging.wake import effects_hint
 
-BATCH = 32
 PERFORM_TIMEOUT_S = 30.0
 LEASE_S = 60.0  # longer than performing may take: only a crash lets it run out
 LONGEST_BACKOFF_S = 300.0
@@ -33,7 +34,8 @@ def backoff_s(attempt: int) -> float:
 
 
 class EffectWorker:
-    """Performs the effects of one lane. The standard worker also takes express effects nobody took for five seconds."""
+    """Performs the effects of one lane, each kind in a loop of its own: a slow partner delays nothing else. The standard
+    worker also takes express effects nobody took for five seconds."""
 
     def __init__(self, engine: PostgresEngine, lane: Lane) -> None:
         self.engine, self.lane = engine, lane
@@ -43,14 +45,18 @@ class EffectWorker:
 
     async def run(self) -> None:
         """Work for ever, until cancelled."""
-        hint = effects_hint(self.lane)
-        woken = self.engine.wake.event(hint)
+        async with asyncio.TaskGroup() as loops:
+            loops.create_task(self._looping(None, self.bring_kept))
+            for kind in self.engine.handlers.performers:
+                loops.create_task(self._looping(effects_hint(self.lane, kind), partial(self.perform_some, kind)))
+
+    async def _looping(self, hint: str | None, step: Callable[[], Awaitable[int]]) -> None:
+        woken = self.engine.wake.event(hint) if hint else asyncio.Event()
         try:
             while True:
                 try:
                     woken.clear()
-                    await self.bring_kept()
-                    if await self.run_once():
+                    if await step():
                         continue
                 except Transient as error:
                     log.info("effects wait for the database", error=str(error))
@@ -60,14 +66,15 @@ class EffectWorker:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(woken.wait(), _POLL_S)
         finally:
-            self.engine.wake.forget(hint)
+            if hint:
+                self.engine.wake.forget(hint)
 
-    async def run_once(self) -> int:
-        """Claim a batch, perform it concurrently, bring the results home. The number claimed."""
-        calls = await self.engine.claim_effects(self.lanes, BATCH, LEASE_S)
+    async def perform_some(self, kind: str) -> int:
+        """Claim effects of a kind, perform them together, bring the results home. The number claimed."""
+        limit = self.engine.handlers.performed_at_once[kind]
+        calls = await self.engine.claim_effects(kind, self.lanes, limit, LEASE_S)
         if calls:
-            results = await asyncio.gather(*(self._perform(call) for call in calls))
-            await self._bring([r for r in results if r is not None])
+            await self._bring(await self._perform(kind, calls))
         return len(calls)
 
     async def bring_kept(self) -> int:
@@ -83,24 +90,36 @@ class EffectWorker:
         for group in kinds.values():
             await self.engine.conclude(group)
 
-    async def _perform(self, call: EffectCall) -> EffectResult | None:
-        """One effect; None when it is to be tried again later. Its id is the provider's idempotency key, because a crash
-        after performing performs it again."""
+    async def _perform(self, kind: str, calls: Sequence[EffectCall]) -> list[EffectResult]:
+        """What came of the calls that need not be tried again. An effect's id is the provider's idempotency key, because
+        a crash after performing performs it again."""
+        answers: Sequence[dict[str, Any] | Exception]
         try:
             async with asyncio.timeout(PERFORM_TIMEOUT_S):
-                data = as_json(await self.engine.handlers.performers[call.kind](call))
-        except GaveUp as gave_up:
-            return self._result(call, False, {}, str(gave_up))
+                answers = await self.engine.handlers.performers[kind](calls)
+            if len(answers) != len(calls):
+                raise RuntimeError(f"{len(calls)} effects got {len(answers)} answers")
         except Exception as error:
-            self.failed += 1
-            metrics.EFFECTS_FAILED.labels(self.engine.service, call.lane.value, call.kind).inc()
-            text = f"{type(error).__name__}: {error}"
-            log.info("effect to be tried again", kind=call.kind, order=call.key, attempt=call.attempt, error=text)
-            await self.engine.postpone_effect(call, text, backoff_s(call.attempt))
-            return None
-        self.performed += 1
-        metrics.EFFECTS_PERFORMED.labels(self.engine.service, call.lane.value, call.kind).inc()
-        return self._result(call, True, data, None)
+            answers = [error] * len(calls)
+        results = []
+        failed: list[tuple[EffectCall, str, float]] = []
+        for call, answer in zip(calls, answers, strict=True):
+            if isinstance(answer, GaveUp):
+                results.append(self._result(call, False, {}, str(answer)))
+            elif isinstance(answer, Exception):
+                text = f"{type(answer).__name__}: {answer}"
+                log.info("effect to be tried again", kind=kind, order=call.key, attempt=call.attempt, error=text)
+                failed.append((call, text, backoff_s(call.attempt)))
+            else:
+                results.append(self._result(call, True, as_json(answer), None))
+        self.performed += len(results)
+        labels = (self.engine.service, self.lane.value, kind)
+        metrics.EFFECTS_PERFORMED.labels(*labels).inc(len(results))
+        if failed:
+            self.failed += len(failed)
+            metrics.EFFECTS_FAILED.labels(*labels).inc(len(failed))
+            await self.engine.postpone_effects(failed)
+        return results
 
     def _result(self, call: EffectCall, ok: bool, data: dict[str, object], error: str | None) -> EffectResult:
         return EffectResult(

@@ -14,6 +14,7 @@ from expedite_events import Event, Illegal, NotYet
 from expedite_events.envelope import Envelope
 from expedite_messaging.cause import Batch, EffectResult, Fired, ParkedEvent, RawRecord, Received
 from expedite_messaging.handlers import Handlers
+from expedite_messaging.masters import Masters
 from expedite_messaging.tx import Session, Tx
 
 R = TypeVar("R")
@@ -62,10 +63,6 @@ class DeliverySession(Session, ABC):
     async def inbox(self, ids: Sequence[UUID]) -> set[UUID]:
         """Insert ids, sorted; the ones that are new."""
 
-    @abstractmethod
-    async def lock(self, keys: Sequence[str]) -> set[str]:
-        """Lock keys in order, inserting missing ones; the ones that are parked."""
-
     async def arrive(self, envelopes: Sequence[Envelope]) -> tuple[set[UUID], set[str]]:
         """Take ids into the inbox, then lock the keys of the new ones: (new ids, parked keys)."""
         new = await self.inbox(sorted({e.id for e in envelopes}))
@@ -113,6 +110,7 @@ class Engine(ABC):
 
     service: str
     handlers: Handlers
+    masters: Masters
     guard: PoisonGuard | None = None  # set by the consumer; without one nothing limits parking
     patience_s: float = 10.0  # how long `transact` and `read` try again before they raise `Transient`
 
@@ -132,6 +130,10 @@ class Engine(ABC):
     async def parked(self, limit: int = 200) -> list[ParkedEvent]:
         """Events that wait behind their keys, by key and order of arrival."""
 
+    def _committed_by(self, tx: Tx) -> None:
+        self.masters.forget(tx.saved)
+        self.woke(tx)
+
     async def transact(self, keys: Sequence[str], work: Work[R], *, allow_parked: bool = False) -> R:
         """Run `work` with the keys locked, then save and emit. Retried whole on deadlocks and lost connections, so
         `work` must not touch anything but `tx`. Raises `KeyParked` unless `allow_parked`, and `Transient` when the
@@ -142,10 +144,10 @@ class Engine(ABC):
                 parked = await session.lock(sorted(set(keys)))
                 if parked and not allow_parked:
                     raise KeyParked(sorted(parked))
-                tx = Tx(self.service, session)
+                tx = Tx(self.service, session, self.masters)
                 result = await work(tx)
                 await tx.flush()
-            self.woke(tx)
+            self._committed_by(tx)
             return result
 
         return await self._retrying(once, self.patience_s)
@@ -155,12 +157,12 @@ class Engine(ABC):
 
         async def once() -> R:
             async with self.begin(write=False) as session:
-                return await work(Tx(self.service, session))
+                return await work(Tx(self.service, session, self.masters))
 
         return await self._retrying(once, self.patience_s)
 
     async def deliver(self, envelopes: Sequence[Envelope]) -> None:
-        """Process one group of events of one type in one transaction; bisect to the bad one and park it. Raises
+        """Process one group of events of one handler in one transaction; bisect to the bad one and park it. Raises
         `PoisonLimit` when too many keys were parked already."""
         await self._bisect(envelopes, self._deliver_once, self._park_once)
 
@@ -169,7 +171,7 @@ class Engine(ABC):
         async with self.begin() as session:
             new, parked = await session.arrive(envelopes)
             fresh = list({e.id: e for e in envelopes if e.id in new}.values())
-            tx = Tx(self.service, session)
+            tx = Tx(self.service, session, self.masters)
             behind = [e for e in fresh if e.key in parked]
             if behind:
                 await session.park(behind, None, None)
@@ -177,7 +179,7 @@ class Engine(ABC):
             if live:
                 await handler(Batch(live), tx)
                 await tx.flush()
-        self.woke(tx)
+        self._committed_by(tx)
 
     async def _park_once(self, envelope: Envelope, error: Exception) -> None:
         reason, retry = _why(error)
@@ -215,10 +217,10 @@ class Engine(ABC):
                 envelope = await session.take_parked(key)
                 if envelope is None:
                     return False
-                tx = Tx(self.service, session)
+                tx = Tx(self.service, session, self.masters)
                 await self.handlers.events[type(envelope.event)](Batch((Received(envelope),)), tx)
                 await tx.flush()
-            self.woke(tx)
+            self._committed_by(tx)
             return True
 
         while True:
@@ -246,11 +248,11 @@ class Engine(ABC):
         async with self.begin() as session:
             parked = await session.lock(sorted({f.key for f in fired}))
             due = await session.take_timers([f for f in fired if f.key not in parked])
-            tx = Tx(self.service, session)
+            tx = Tx(self.service, session, self.masters)
             if due:
                 await handler(Batch(tuple(due)), tx)
                 await tx.flush()
-        self.woke(tx)
+        self._committed_by(tx)
 
     async def _postpone_timer(self, fired: Fired, error: Exception) -> None:
         reason, retry = _why(error)
@@ -271,11 +273,11 @@ class Engine(ABC):
             if waiting:
                 await session.keep_results(waiting, None)
             taken = await session.take_effects([r for r in results if r.key not in parked])
-            tx = Tx(self.service, session)
+            tx = Tx(self.service, session, self.masters)
             if taken and handler:
                 await handler(Batch(tuple(taken)), tx)
                 await tx.flush()
-        self.woke(tx)
+        self._committed_by(tx)
 
     async def _keep_result(self, result: EffectResult, error: Exception) -> None:
         async with self.begin() as session:

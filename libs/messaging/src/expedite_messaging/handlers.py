@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +19,7 @@ EventHandler = Callable[[Batch[Received[E]], "Tx"], Awaitable[None]]
 TimerHandler = Callable[[Batch[Fired], "Tx"], Awaitable[None]]
 ResultHandler = Callable[[Batch[EffectResult], "Tx"], Awaitable[None]]
 Performer = Callable[[EffectCall], Awaitable[dict[str, Any]]]
+BatchPerformer = Callable[[Sequence[EffectCall]], Awaitable[Sequence[dict[str, Any] | Exception]]]
 Job = Callable[["Engine"], Awaitable[None]]
 
 
@@ -38,11 +40,13 @@ class Handlers:
     events: dict[type[Event], Callable[..., Awaitable[None]]] = field(default_factory=dict)
     timers: dict[str, TimerHandler] = field(default_factory=dict)
     results: dict[str, ResultHandler] = field(default_factory=dict)
-    performers: dict[str, Performer] = field(default_factory=dict)
+    performers: dict[str, BatchPerformer] = field(default_factory=dict)
+    performed_at_once: dict[str, int] = field(default_factory=dict)
     jobs: list[JobSpec] = field(default_factory=list)
 
     def on(self, event: type[E]) -> Callable[[EventHandler[E]], EventHandler[E]]:
-        """Register the one handler of an event. The catalogue must name this service as its consumer."""
+        """Register the one handler of an event. The catalogue must name this service as its consumer. A function
+        registered for several events gets them in one batch, several of one order among them."""
         if self.service not in row_of(event).hearers:
             raise ValueError(f"{self.service} is not a declared consumer of {event.__name__}")
         if event in self.events:
@@ -74,7 +78,17 @@ class Handlers:
 
     def performs(self, kind: str, performer: Performer) -> None:
         """Bind the I/O of an effect. It gets the call, returns small JSON, raises to be tried again, `GaveUp` to end."""
+
+        async def one_by_one(calls: Sequence[EffectCall]) -> Sequence[dict[str, Any] | Exception]:
+            return await asyncio.gather(*(_outcome(performer, call) for call in calls))
+
+        self.performs_batch(kind, one_by_one, limit=32)
+
+    def performs_batch(self, kind: str, performer: BatchPerformer, *, limit: int = 200) -> None:
+        """Bind the I/O of an effect whose partner takes many at once: it gets up to `limit` calls and returns one answer
+        each, in order: small JSON, `GaveUp`, or any other exception to have that one tried again."""
         self.performers[kind] = performer
+        self.performed_at_once[kind] = limit
 
     def every(self, seconds: float) -> Callable[[Job], Job]:
         """Register a periodic job."""
@@ -88,3 +102,10 @@ class Handlers:
     def missing(self) -> tuple[str, ...]:
         """Events the catalogue says this service hears but that have no handler."""
         return tuple(row.topic for row in heard_by(self.service) if row.event not in self.events)
+
+
+async def _outcome(performer: Performer, call: EffectCall) -> dict[str, Any] | Exception:
+    try:
+        return await performer(call)
+    except Exception as error:
+        return error

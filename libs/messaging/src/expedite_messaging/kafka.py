@@ -1,4 +1,4 @@
-"""The consumer of one lane: polls, groups by event type, delivers each group in one transaction, commits offsets.
+"""The consumer of one lane: polls, groups by handler, delivers each group in one transaction, commits offsets.
 
 Offsets are only an optimisation: the inbox makes redelivery harmless. Every rebalance revokes everything (P5), so a
 generation counter tells a batch that its partitions are no longer ours.
@@ -16,8 +16,9 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
-from expedite_events import Lane, row_of
-from expedite_events.envelope import Envelope, Undecodable, decode
+from expedite_events import Lane, row_of, row_of_topic
+from expedite_events.catalogue import CATALOGUE
+from expedite_events.envelope import Envelope, Undecodable, decode, heard
 from expedite_messaging import metrics
 from expedite_messaging.cause import RawRecord
 from expedite_messaging.engine import Engine, PoisonGuard, PoisonLimit
@@ -69,6 +70,7 @@ class LaneConsumer:
     ) -> None:
         self.engine, self.bootstrap, self.lane, self.slot = engine, bootstrap, lane, slot
         self.topics = topics_of(engine.handlers, lane)
+        self._places = {topic: place for place, row in enumerate(CATALOGUE) for topic in row.topics}
         self.group = group_of(engine.service, lane)
         self.stall_s, self.watch_every_s = stall_s, watch_every_s
         self.poisoned: str | None = None
@@ -169,44 +171,49 @@ class LaneConsumer:
                 await asyncio.wait_for(consumer.stop(), 10)
 
     async def _handle(self, polled: dict[TopicPartition, list[Any]], generation: int) -> None:
-        """Decide on what was polled, one topic (= one event type) after the other."""
-        by_topic: dict[str, list[TopicPartition]] = {}
-        for tp in polled:
-            by_topic.setdefault(tp.topic, []).append(tp)
-        for topic, partitions in by_topic.items():
-            if self._generation != generation:
-                return  # revoked meanwhile: the next owner gets the rest (P15)
-            records = [r for tp in partitions for r in polled[tp]]
-            self._idle.clear()
-            self._busy_since = started = time.monotonic()
-            try:
-                await self._deliver(topic, records)
-            finally:
-                self._busy_since = None
-                self._alive_at = time.monotonic()
-                self._idle.set()
-            metrics.BATCH_SECONDS.labels(*self._labels).observe(time.monotonic() - started)
-            metrics.BATCH_EVENTS.labels(*self._labels).observe(len(records))
-            metrics.CONSUMED.labels(*self._labels, topic).inc(len(records))
-            self.consumed += len(records)
-            if self._generation == generation:
-                self._done |= {tp: polled[tp][-1].offset + 1 for tp in partitions}
+        """Decide on what was polled, one handler after the other; a handler of several events gets them together, in the
+        catalogue's order, which is that of an order's way."""
+        records = [r for tp in sorted(polled, key=lambda tp: self._places[tp.topic]) for r in polled[tp]]
+        self._idle.clear()
+        self._busy_since = started = time.monotonic()
+        try:
+            if not await self._deliver(records, generation):
+                return
+        finally:
+            self._busy_since = None
+            self._alive_at = time.monotonic()
+            self._idle.set()
+        metrics.BATCH_SECONDS.labels(*self._labels).observe(time.monotonic() - started)
+        metrics.BATCH_EVENTS.labels(*self._labels).observe(len(records))
+        for tp, found in polled.items():
+            metrics.CONSUMED.labels(*self._labels, tp.topic).inc(len(found))
+        self.consumed += len(records)
+        if self._generation == generation:
+            self._done |= {tp: found[-1].offset + 1 for tp, found in polled.items()}
 
-    async def _deliver(self, topic: str, records: Sequence[Any]) -> None:
-        group: list[Envelope] = []
-        for envelope, raw, reason in _decoded(topic, records):
+    async def _deliver(self, records: Sequence[Any], generation: int) -> bool:
+        """False when our partitions were revoked meanwhile: the next owner gets the rest (P15)."""
+        groups: dict[Any, list[Envelope]] = {}
+        for envelope, raw, reason in _decoded(self.engine.service, records):
             if envelope is not None:
-                group.append(envelope)
+                groups.setdefault(self.engine.handlers.events[type(envelope.event)], []).append(envelope)
                 continue
-            if group:  # what came before it on the same key is decided before it parks the key
-                await self.engine.deliver(group)
-                group = []
+            # What came before it on the same key is decided before it parks the key.
+            if not await self._deliver_groups(groups, generation):
+                return False
+            groups = {}
             assert raw is not None
-            log.error("record parked: nobody understands it", topic=topic, key=raw.lock_key, reason=reason)
+            log.error("record parked: nobody understands it", topic=raw.topic, key=raw.lock_key, reason=reason)
             metrics.UNDECODABLE.labels(*self._labels).inc()
             await self.engine.park_raw(raw, reason)
-        if group:
+        return await self._deliver_groups(groups, generation)
+
+    async def _deliver_groups(self, groups: dict[Any, list[Envelope]], generation: int) -> bool:
+        for group in groups.values():
+            if self._generation != generation:
+                return False
             await self.engine.deliver(group)
+        return True
 
     def _commit_soon(self, consumer: AIOKafkaConsumer) -> None:
         if self._done and (self._committing is None or self._committing.done()):
@@ -272,15 +279,21 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
         self._owner.assigned()
 
 
-def _decoded(topic: str, records: Sequence[Any]) -> Iterable[tuple[Envelope | None, RawRecord | None, str]]:
+def _decoded(service: str, records: Sequence[Any]) -> Iterable[tuple[Envelope | None, RawRecord | None, str]]:
+    """Each record as an envelope, or raw with the reason why not; what the service does not hear is left out."""
     for record in records:
         try:
-            envelope = decode(topic, record.key, record.value, record.headers)
+            row = row_of_topic(record.topic)
+            if not heard(row, service, record.headers):
+                continue
+            envelope = decode(record.topic, record.key, record.value, record.headers)
             if envelope.id.version not in (7, 8):
                 raise Undecodable(f"event id {envelope.id} is neither version 7 nor 8")
             if "\x00" in envelope.key:
                 raise Undecodable("its key has a NUL character")
             yield envelope, None, ""
         except Undecodable as error:
-            raw = RawRecord(topic, record.key, record.value, tuple(record.headers), record.partition, record.offset)
+            raw = RawRecord(
+                record.topic, record.key, record.value, tuple(record.headers), record.partition, record.offset
+            )
             yield None, raw, f"Undecodable: {error}"[:2000].replace("\x00", "\ufffd")

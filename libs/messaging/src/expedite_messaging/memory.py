@@ -25,6 +25,7 @@ from expedite_messaging.cause import EffectCall, EffectResult, Fired, GaveUp, Pa
 from expedite_messaging.collection import Collection, Key
 from expedite_messaging.engine import DeliverySession, Engine
 from expedite_messaging.handlers import Handlers
+from expedite_messaging.masters import Masters
 from expedite_messaging.tx import EffectRow, TimerRow, Tx, Where, as_json
 
 S = TypeVar("S", bound=BaseModel)
@@ -98,7 +99,7 @@ class MemorySession(DeliverySession):
     async def save(self, collection: Collection[S], states: Sequence[S]) -> None:
         for state in states:
             # A round trip through JSON, so that what cannot be stored fails here as it would in PostgreSQL.
-            stored = collection.model.model_validate_json(state.model_dump_json())
+            stored = collection.model.model_validate_json(state.model_dump_json(exclude_defaults=True))
             self._writes[collection.name][collection.key_of(state)] = stored
 
     async def add(self, collection: Collection[S], states: Sequence[S]) -> None:
@@ -249,7 +250,7 @@ class MemoryEngine(Engine):
     """An engine over a `Database`. Transactions run one after another."""
 
     def __init__(self, handlers: Handlers, clock: MemoryClock, db: Database | None = None) -> None:
-        self.service, self.handlers, self.clock = handlers.service, handlers, clock
+        self.service, self.handlers, self.clock, self.masters = handlers.service, handlers, clock, Masters()
         self.db = db or Database()
         self.before_commit: Callable[[], None] = lambda: None  # a test raises here to crash
 
@@ -307,11 +308,10 @@ class MemoryEngine(Engine):
 
     async def perform(self, call: EffectCall) -> None:
         """Perform one effect with its bound performer and bring the result home."""
-        ok, data, error = True, {}, None
-        try:
-            data = as_json(await self.handlers.performers[call.kind](call))
-        except GaveUp as gave_up:
-            ok, error = False, str(gave_up)
+        (answer,) = await self.handlers.performers[call.kind]([call])
+        if isinstance(answer, Exception) and not isinstance(answer, GaveUp):
+            raise answer
+        ok, data, error = (False, {}, str(answer)) if isinstance(answer, GaveUp) else (True, as_json(answer), None)
         await self.conclude([
             EffectResult(call.id, call.kind, call.subject, call.key, ok, data, call.data, error, call.attempt, call.lane,
                          call.correlation_id, call.traceparent)

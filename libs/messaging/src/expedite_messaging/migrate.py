@@ -27,7 +27,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from expedite_messaging.partitions import maintain, make_statement, wanted
-from expedite_messaging.schema import BUSINESS_NOW, messaging_metadata
+from expedite_messaging.schema import FUNCTIONS, messaging_metadata
 
 # Alembic keeps the running migration in module globals: one at a time in a process.
 _one_at_a_time = threading.Lock()
@@ -55,7 +55,8 @@ def create_messaging_tables(op: Any) -> None:
         op.execute(f"CREATE TABLE {parent}_default PARTITION OF {parent} DEFAULT")
     for partition in wanted(datetime.now(UTC)):
         op.execute(make_statement(*partition))
-    op.execute(BUSINESS_NOW)
+    for function in FUNCTIONS:
+        op.execute(function)
 
 
 def create_collections(op: Any, metadata: sa.MetaData) -> None:

@@ -18,13 +18,14 @@ from expedite_messaging.cause import EffectCall, EffectResult, Fired, ParkedEven
 from expedite_messaging.connection import Connections, calling, lost, to_the_end
 from expedite_messaging.engine import Engine, Transient
 from expedite_messaging.handlers import Handlers
+from expedite_messaging.masters import Masters
 from expedite_messaging.session import PostgresSession
 from expedite_messaging.tx import Tx
 from expedite_messaging.wake import TIMERS, Wake, effects_hint, outbox_hint
 
 log = structlog.get_logger(__name__)
 
-_UNPARKED = "NOT EXISTS (SELECT FROM entity e WHERE e.key = t.key AND e.parked)"
+_UNPARKED = "NOT EXISTS (SELECT FROM parked p WHERE p.key = t.key)"
 _DUE = f"""
 SELECT id, kind, subject, level, key, due_at, data, lane, correlation_id, traceparent FROM timer t
 WHERE due_at <= business_now() AND (retry_at IS NULL OR retry_at <= clock_timestamp()) AND {_UNPARKED}
@@ -37,12 +38,13 @@ SELECT extract(epoch FROM min(due_at) - business_now())
 FROM timer WHERE due_at > business_now()
 """
 _CLAIM = f"""
-UPDATE effect SET next_at = clock_timestamp() + make_interval(secs => $3), attempts = attempts + 1
-WHERE id IN (
-  SELECT id FROM effect t WHERE state = 'wanted' AND lane = ANY($1::text[]) AND kind = ANY($4::text[]) AND {_UNPARKED}
+WITH free AS MATERIALIZED (
+  SELECT kind, subject FROM effect t WHERE state = 'wanted' AND kind = $4 AND lane = ANY($1::text[]) AND {_UNPARKED}
     AND next_at <= clock_timestamp() - CASE WHEN lane = $5 THEN interval '0' ELSE interval '5 s' END
   ORDER BY lane, next_at LIMIT $2 FOR UPDATE SKIP LOCKED)
-RETURNING id, kind, subject, key, data, attempts, lane, correlation_id, traceparent
+UPDATE effect e SET next_at = clock_timestamp() + make_interval(secs => $3), attempts = attempts + 1
+FROM free WHERE e.kind = free.kind AND e.subject = free.subject
+RETURNING e.id, e.kind, e.subject, e.key, e.data, e.attempts, e.lane, e.correlation_id, e.traceparent
 """
 _KEPT = f"""
 SELECT id, kind, subject, key, ok, result, data, error, attempts, lane, correlation_id, traceparent FROM effect t
@@ -54,8 +56,10 @@ SELECT key FROM parked p WHERE next_at <= clock_timestamp()
   AND seq = (SELECT min(seq) FROM parked q WHERE q.key = p.key) ORDER BY next_at LIMIT 100
 """
 _PARKED = "SELECT key, event_id, topic, reason, attempts, at, next_at FROM parked ORDER BY key, seq LIMIT $1"
-_FAILED_EFFECT = """
-UPDATE effect SET next_at = clock_timestamp() + make_interval(secs => $2), error = $3 WHERE id = $1 AND state = 'wanted'
+_FAILED_EFFECTS = """
+UPDATE effect e SET next_at = clock_timestamp() + make_interval(secs => f.after_s), error = f.error
+FROM unnest($1::text[], $2::text[], $3::float8[], $4::text[]) AS f(kind, subject, after_s, error)
+WHERE e.kind = f.kind AND e.subject = f.subject AND e.state = 'wanted'
 """
 
 
@@ -65,7 +69,7 @@ class PostgresEngine(Engine):
     session_type = PostgresSession
 
     def __init__(self, handlers: Handlers, url: str, *, pool_size: int = 5, application: str | None = None) -> None:
-        self.service, self.handlers = handlers.service, handlers
+        self.service, self.handlers, self.masters = handlers.service, handlers, Masters()
         self.connections = Connections(url, application or handlers.service, pool_size)
         self.wake = Wake(self.connections)
         self.transactions = 0
@@ -121,8 +125,8 @@ class PostgresEngine(Engine):
     def woke(self, tx: Tx) -> None:
         for lane in {e.lane for e in tx.emitted}:
             self.wake.hint(outbox_hint(lane))
-        for lane in tx.effect_lanes:
-            self.wake.hint(effects_hint(lane))
+        for lane, kind in tx.effects_wanted:
+            self.wake.hint(effects_hint(lane, kind))
         if tx.set_timers:
             self.wake.hint(TIMERS)
 
@@ -162,13 +166,11 @@ class PostgresEngine(Engine):
         (row,) = await self.connections.fetch(_NEXT_DUE)
         return None if row[0] is None else float(row[0])
 
-    async def claim_effects(self, lanes: Sequence[Lane], limit: int, lease_s: float) -> list[EffectCall]:
-        """Take wanted effects for `lease_s` real seconds: whoever crashes loses them to the next. Of lanes other than
-        the last named only what nobody took for five seconds. Express first."""
-        if not self.handlers.performers:
-            return []
+    async def claim_effects(self, kind: str, lanes: Sequence[Lane], limit: int, lease_s: float) -> list[EffectCall]:
+        """Take wanted effects of a kind for `lease_s` real seconds: whoever crashes loses them to the next. Of lanes
+        other than the last named only what nobody took for five seconds. Express first."""
         rows = await self.connections.fetch(
-            _CLAIM, [lane.value for lane in lanes], limit, lease_s, list(self.handlers.performers), lanes[-1].value
+            _CLAIM, [lane.value for lane in lanes], limit, lease_s, kind, lanes[-1].value
         )
         calls = [
             EffectCall(
@@ -186,9 +188,15 @@ class PostgresEngine(Engine):
         ]
         return sorted(calls, key=lambda call: call.lane.value)  # "express" sorts before "standard"
 
-    async def postpone_effect(self, call: EffectCall, error: str, after_s: float) -> None:
-        """Note a failed attempt and when the next one is."""
-        await self.connections.fetch(_FAILED_EFFECT, call.id, after_s, error[:2000].replace("\x00", "\ufffd"))
+    async def postpone_effects(self, failed: Sequence[tuple[EffectCall, str, float]]) -> None:
+        """Note failed attempts, why, and after how many real seconds the next one is."""
+        await self.connections.fetch(
+            _FAILED_EFFECTS,
+            [call.kind for call, _, _ in failed],
+            [call.subject for call, _, _ in failed],
+            [after_s for _, _, after_s in failed],
+            [error[:2000].replace("\x00", "\ufffd") for _, error, _ in failed],
+        )
 
     async def kept_results(self, lanes: Sequence[Lane]) -> list[EffectResult]:
         """Results that could not be decided on before and may be now."""

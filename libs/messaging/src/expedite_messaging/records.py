@@ -7,11 +7,10 @@ from zlib import crc32
 
 import orjson
 
-from expedite_events.envelope import Envelope, encode
+from expedite_events.envelope import SEQUENCE, Envelope, encode
 from expedite_messaging.cause import RawRecord
 
 SHARDS = 16
-_SEQUENCE = "ce_sequence"
 
 
 def shard_of(key: str) -> int:
@@ -29,13 +28,15 @@ def unpack_headers(packed: bytes) -> list[tuple[str, bytes]]:
 
 
 def outbox_headers(envelope: Envelope) -> bytes:
-    """Headers of an event to emit, without its sequence number: the database gives it."""
-    return pack_headers((name, value) for name, value in envelope.headers() if name != _SEQUENCE)
+    """Headers of an event to emit, without its sequence number: the database gives it. Our own headers hold no NUL, so
+    one joins them: the relay takes them apart at a tenth of the cost of JSON."""
+    return b"\0".join([part for name, value in envelope.emission() for part in (name.encode(), value)])
 
 
 def wire_headers(packed: bytes, sequence: int) -> list[tuple[str, bytes]]:
     """Headers of an outbox row as Kafka takes them."""
-    return [*unpack_headers(packed), (_SEQUENCE, str(sequence).encode())]
+    parts = packed.split(b"\0")
+    return [*zip([name.decode() for name in parts[::2]], parts[1::2], strict=True), (SEQUENCE, b"%d" % sequence)]
 
 
 def record_of(envelope: Envelope) -> RawRecord:

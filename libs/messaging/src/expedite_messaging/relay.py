@@ -204,7 +204,7 @@ class Relay:
         mine = "" if len(shards) == SHARDS else " AND shard = ANY($5::smallint[])"
         gone = f"WITH gone AS (DELETE FROM {self.table} WHERE id = ANY($1::bigint[]))" if acked else ""
         statement = f"""
-            {gone} SELECT id, topic, key, sequence, headers, value FROM {self.table}
+            {gone} SELECT id, topic, key, headers, value FROM {self.table}
             WHERE id > $2 AND id <> ALL($1::bigint[]) AND key <> ALL($3::text[]) {mine} ORDER BY id LIMIT $4
         """
         arguments = [list(acked), floor, self._blocked_now(), limit if shards else 0]
@@ -265,7 +265,7 @@ class Relay:
                     row["topic"],
                     row["value"],
                     key=row["key"].encode(),
-                    headers=wire_headers(row["headers"], row["sequence"]),
+                    headers=wire_headers(row["headers"], row["id"]),
                 )
                 if row["id"] in self._suspects:
                     await self._acknowledged([future])

@@ -198,7 +198,7 @@ class Worker:
     async def _census(self) -> None:
         """Count what waits for people."""
         statement = """
-            SELECT (SELECT count(*) FROM entity WHERE parked), (SELECT count(*) FROM timer WHERE error IS NOT NULL)
+            SELECT (SELECT count(DISTINCT key) FROM parked), (SELECT count(*) FROM timer WHERE error IS NOT NULL)
         """
         while True:
             with suppress(Transient):

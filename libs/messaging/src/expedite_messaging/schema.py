@@ -7,7 +7,7 @@ Partitions of the inbox and the ledger are not declared here: they are made ahea
 from __future__ import annotations
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import BYTEA, JSONB, UUID
+from sqlalchemy.dialects.postgresql import BYTEA, JSON, UUID
 
 from expedite_messaging.collection import metadata_naming
 
@@ -31,16 +31,6 @@ def _moment(name: str, *, nullable: bool = False, now: bool = True) -> sa.Column
     return sa.Column(name, sa.TIMESTAMP(timezone=True), nullable=nullable, server_default=default)
 
 
-ENTITY = sa.Table(
-    "entity",
-    messaging_metadata,
-    sa.Column("key", sa.Text(collation="C"), primary_key=True),
-    sa.Column("seq", sa.Integer, nullable=False, server_default=sa.text("0")),
-    sa.Column("parked", sa.Boolean, nullable=False, server_default=sa.false()),
-    comment="One row per Kafka key: its lock, its number of emissions, whether events wait behind it",
-    postgresql_with={"fillfactor": "70"},
-)
-
 INBOX = sa.Table(
     "inbox",
     messaging_metadata,
@@ -55,7 +45,7 @@ LEDGER = sa.Table(
     sa.Column("event_id", UUID(as_uuid=True), primary_key=True),
     sa.Column("key", sa.Text(collation="C"), nullable=False),
     sa.Column("topic", sa.Text, nullable=False),
-    sa.Column("sequence", sa.Integer, nullable=False),
+    sa.Column("sequence", sa.BigInteger, nullable=False),
     _moment("at"),
     comment="Every event this service ever emitted, for the audit; partitioned by the time in the id",
     postgresql_partition_by="RANGE (event_id)",
@@ -66,12 +56,11 @@ def _outbox(name: str) -> sa.Table:
     return sa.Table(
         name,
         messaging_metadata,
-        # CACHE 1: per key, order of ids = order of commits, because the key is locked before the number is taken (P26).
-        sa.Column("id", sa.BigInteger, sa.Identity(always=True, cache=1), primary_key=True),
+        # From the sequence `emission`; also the event's `ce_sequence`.
+        sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=False),
         sa.Column("shard", sa.SmallInteger, nullable=False),
         sa.Column("topic", sa.Text, nullable=False),
         sa.Column("key", sa.Text(collation="C"), nullable=False),
-        sa.Column("sequence", sa.Integer, nullable=False),
         sa.Column("event_id", UUID(as_uuid=True), nullable=False),
         sa.Column("headers", BYTEA, nullable=False),
         sa.Column("value", BYTEA, nullable=False),
@@ -82,6 +71,8 @@ def _outbox(name: str) -> sa.Table:
     )
 
 
+# CACHE 1: per key, order of numbers = order of commits, because the key is locked before the number is taken (P26).
+EMISSION = sa.Sequence("emission", metadata=messaging_metadata, cache=1)
 OUTBOX = _outbox("outbox")
 OUTBOX_EXPRESS = _outbox("outbox_express")
 
@@ -94,7 +85,7 @@ TIMER = sa.Table(
     sa.Column("id", UUID(as_uuid=True), nullable=False),
     sa.Column("key", sa.Text(collation="C"), nullable=False),
     _moment("due_at", now=False),
-    sa.Column("data", JSONB, nullable=False),
+    sa.Column("data", JSON, nullable=False),
     sa.Column("lane", sa.Text, nullable=False),
     sa.Column("correlation_id", UUID(as_uuid=True), nullable=False),
     sa.Column("traceparent", sa.Text),
@@ -109,11 +100,11 @@ TIMER = sa.Table(
 EFFECT = sa.Table(
     "effect",
     messaging_metadata,
-    sa.Column("id", UUID(as_uuid=True), primary_key=True),
-    sa.Column("kind", sa.Text, nullable=False),
-    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("subject", sa.Text(collation="C"), primary_key=True),
+    sa.Column("id", UUID(as_uuid=True), nullable=False),
     sa.Column("key", sa.Text(collation="C"), nullable=False),
-    sa.Column("data", JSONB, nullable=False),
+    sa.Column("data", JSON, nullable=False),
     sa.Column("lane", sa.Text, nullable=False),
     sa.Column("correlation_id", UUID(as_uuid=True), nullable=False),
     sa.Column("traceparent", sa.Text),
@@ -121,13 +112,12 @@ EFFECT = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False, server_default=sa.text("0")),
     _moment("next_at"),
     sa.Column("ok", sa.Boolean),
-    sa.Column("result", JSONB),
+    sa.Column("result", JSON),
     sa.Column("error", sa.Text),
     sa.Column("reason", sa.Text),  # why a performed effect's result could not be decided on
     _moment("finished_at", nullable=True, now=False),
-    sa.UniqueConstraint("kind", "subject", name="uq_effect_kind"),
     sa.CheckConstraint("state IN ('wanted', 'performed', 'done')", name="state"),
-    sa.Index("ix_effect_next_at", "lane", "next_at", postgresql_where=sa.text("state <> 'done'")),
+    sa.Index("ix_effect_next_at", "kind", "lane", "next_at", postgresql_where=sa.text("state <> 'done'")),
     comment="What to do outside the database; the row stays for ever, so that asking twice performs once",
 )
 
@@ -179,3 +169,34 @@ CREATE OR REPLACE FUNCTION business_now() RETURNS timestamptz LANGUAGE sql STABL
     clock_timestamp())
 $$
 """
+
+# A key (an order) is locked by an advisory lock until its transaction ends: no row to insert, write and vacuum per key. Keys
+# that hash alike only wait for each other. plpgsql, because every statement inside takes a snapshot of its own: what is
+# read after the locks is what those who held them committed.
+LOCK_KEYS = """
+CREATE OR REPLACE FUNCTION lock_keys(wanted text[], OUT parked_keys text[], OUT at timestamptz, OUT xact text)
+LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM pg_advisory_xact_lock(h) FROM (SELECT DISTINCT hashtextextended(k, 0) AS h FROM unnest(wanted) AS k ORDER BY 1) AS s;
+  SELECT array_agg(DISTINCT p.key) INTO parked_keys FROM parked p WHERE p.key = ANY (wanted);
+  at := business_now();
+  xact := pg_current_xact_id()::text;
+END $$
+"""
+ARRIVE = """
+CREATE OR REPLACE FUNCTION arrive(ids uuid[], keys text[], OUT fresh uuid[], OUT parked_keys text[], OUT at timestamptz, OUT xact text)
+LANGUAGE plpgsql AS $$
+DECLARE wanted text[];
+BEGIN
+  WITH entered AS (
+    INSERT INTO inbox SELECT u FROM unnest(ids) AS u ORDER BY u ON CONFLICT DO NOTHING RETURNING event_id)
+  SELECT array_agg(event_id) INTO fresh FROM entered;
+  IF fresh IS NOT NULL AND cardinality(fresh) < cardinality(ids) THEN
+    SELECT array_agg(DISTINCT a.key) INTO wanted FROM unnest(ids, keys) AS a(id, key) WHERE a.id = ANY (fresh);
+  ELSIF fresh IS NOT NULL THEN
+    wanted := keys;
+  END IF;
+  SELECT l.parked_keys, l.at, l.xact INTO parked_keys, at, xact FROM lock_keys(wanted) AS l;
+END $$
+"""
+FUNCTIONS = (BUSINESS_NOW, LOCK_KEYS, ARRIVE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, TypeVar
@@ -24,44 +23,27 @@ from expedite_messaging.tx import EffectRow, TimerRow, Where
 
 S = TypeVar("S", bound=BaseModel)
 
-# An upsert whose condition is false locks the row without writing it, so that missing keys are inserted and present
-# ones locked by one statement, in key order, on their newest version. Time and transaction id are read after the locks:
-# per key, business time never runs backwards.
-_LOCK_TAIL = """
-  ON CONFLICT (key) DO UPDATE SET parked = true WHERE e.parked RETURNING key, parked)
-"""
-_STAMP = "array_agg(key) FILTER (WHERE parked), business_now(), pg_current_xact_id()::text"
-LOCK = f"""
-WITH locked AS (INSERT INTO entity AS e (key) SELECT k FROM unnest($1::text[]) AS k ORDER BY k COLLATE "C" {_LOCK_TAIL}
-SELECT {_STAMP} FROM locked
-"""
-ARRIVE = f"""
-WITH arrived AS MATERIALIZED (SELECT * FROM unnest($1::uuid[], $2::text[]) AS a(id, key)),
-new AS (INSERT INTO inbox SELECT DISTINCT id FROM arrived ORDER BY id ON CONFLICT DO NOTHING RETURNING event_id),
-locked AS (INSERT INTO entity AS e (key)
-  SELECT DISTINCT key COLLATE "C" AS k FROM new JOIN arrived ON id = event_id ORDER BY k {_LOCK_TAIL}
-SELECT (SELECT array_agg(event_id) FROM new), {_STAMP} FROM locked
-"""
+# Functions of the database (`schema.FUNCTIONS`), because each statement inside them sees what was committed while the
+# locks were waited for. Time and transaction id are read after the locks: per key, business time never runs backwards.
+LOCK = "SELECT * FROM lock_keys($1::text[])"
+ARRIVE = "SELECT * FROM arrive($1::uuid[], $2::text[])"
 INBOX = """
 INSERT INTO inbox SELECT u FROM unnest($1::uuid[]) AS u ORDER BY u ON CONFLICT DO NOTHING RETURNING event_id
 """
-# Keys are locked (by the upsert, in key order) before outbox numbers are taken: per key, order of ids = order of commits.
+# Keys are locked before numbers are taken, and both outboxes take them from one sequence: per key, order of numbers =
+# order of commits.
 EMIT = """
 WITH e AS MATERIALIZED (
-  SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::int[], $6::bytea[], $7::bytea[], $8::bool[])
-    WITH ORDINALITY AS e(event_id, key, topic, shard, later, headers, value, express, ord)),
-bumped AS (
-  INSERT INTO entity AS n (key, seq) SELECT key COLLATE "C" AS k, count(*) FROM e GROUP BY k ORDER BY k
-  ON CONFLICT (key) DO UPDATE SET seq = n.seq + excluded.seq RETURNING key, seq),
-numbered AS MATERIALIZED (SELECT e.*, b.seq - e.later AS sequence FROM e JOIN bumped b ON b.key = e.key COLLATE "C"),
+  SELECT *, nextval('emission') AS number
+  FROM unnest($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::bytea[], $6::bytea[], $7::bool[])
+    AS e(event_id, key, topic, shard, headers, value, express)),
 entered AS (
-  INSERT INTO ledger (event_id, key, topic, sequence)
-  SELECT event_id, key, topic, sequence FROM numbered ORDER BY event_id),
+  INSERT INTO ledger (event_id, key, topic, sequence) SELECT event_id, key, topic, number FROM e),
 express AS (
-  INSERT INTO outbox_express (shard, topic, key, sequence, event_id, headers, value)
-  SELECT shard, topic, key, sequence, event_id, headers, value FROM numbered WHERE express ORDER BY ord)
-INSERT INTO outbox (shard, topic, key, sequence, event_id, headers, value)
-SELECT shard, topic, key, sequence, event_id, headers, value FROM numbered WHERE NOT express ORDER BY ord
+  INSERT INTO outbox_express (id, shard, topic, key, event_id, headers, value)
+  SELECT number, shard, topic, key, event_id, headers, value FROM e WHERE express)
+INSERT INTO outbox (id, shard, topic, key, event_id, headers, value)
+SELECT number, shard, topic, key, event_id, headers, value FROM e WHERE NOT express
 """
 TIMERS = """
 WITH wanted AS MATERIALIZED (
@@ -73,7 +55,7 @@ gone AS (
   WHERE t.kind = c.kind AND t.subject = c.subject AND (c.level IS NULL OR t.level = c.level)
     AND NOT EXISTS (SELECT FROM wanted w WHERE w.kind = t.kind AND w.subject = t.subject AND w.level = t.level))
 INSERT INTO timer (kind, subject, level, id, key, due_at, data, lane, correlation_id, traceparent)
-SELECT kind, subject, level, id, key, due_at, data::jsonb, lane, correlation_id, traceparent FROM wanted
+SELECT kind, subject, level, id, key, due_at, data::json, lane, correlation_id, traceparent FROM wanted
 ORDER BY kind, subject, level
 ON CONFLICT (kind, subject, level) DO UPDATE SET id = excluded.id, key = excluded.key, due_at = excluded.due_at,
   data = excluded.data, lane = excluded.lane, correlation_id = excluded.correlation_id,
@@ -81,13 +63,12 @@ ON CONFLICT (kind, subject, level) DO UPDATE SET id = excluded.id, key = exclude
 """
 EFFECTS = """
 INSERT INTO effect (id, kind, subject, key, data, lane, correlation_id, traceparent)
-SELECT id, kind, subject, key, data::jsonb, lane, correlation_id, traceparent
+SELECT id, kind, subject, key, data::json, lane, correlation_id, traceparent
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::uuid[], $8::text[])
   AS w(id, kind, subject, key, data, lane, correlation_id, traceparent) ORDER BY kind, subject
 ON CONFLICT DO NOTHING
 """
 PARK = """
-WITH marked AS (UPDATE entity SET parked = true WHERE key = ANY($1::text[]) AND NOT parked)
 INSERT INTO parked (key, event_id, topic, record_key, headers, value, reason, next_at)
 SELECT key, event_id, topic, record_key, headers, value, $7,
        CASE WHEN $8::float8 IS NULL THEN NULL ELSE clock_timestamp() + make_interval(secs => $8) END
@@ -100,8 +81,7 @@ TAKE_PARKED = """
 WITH heads AS MATERIALIZED (SELECT seq, row_number() OVER (ORDER BY seq) AS place
                             FROM (SELECT seq FROM parked WHERE key = $1 ORDER BY seq LIMIT 2) AS two),
 next AS (UPDATE parked SET next_at = clock_timestamp()
-         WHERE key = $1 AND seq = (SELECT seq FROM heads WHERE place = 2) AND reason IS NULL),
-freed AS (UPDATE entity SET parked = false WHERE key = $1 AND (SELECT count(*) FROM heads) < 2)
+         WHERE key = $1 AND seq = (SELECT seq FROM heads WHERE place = 2) AND reason IS NULL)
 DELETE FROM parked WHERE key = $1 AND seq = (SELECT seq FROM heads WHERE place = 1)
 RETURNING topic, record_key, value, headers
 """
@@ -121,17 +101,19 @@ UPDATE timer SET error = $5, attempts = attempts + 1,
 WHERE kind = $1 AND subject = $2 AND level = $3 AND id = $4
 """
 _RESULTS = """
-FROM unnest($1::uuid[], $2::bool[], $3::text[], $4::text[], $5::int[]) AS r(id, ok, result, error, attempts)
-WHERE f.id = r.id AND f.state <> 'done'
+FROM unnest($1::text[], $2::text[], $3::bool[], $4::text[], $5::text[], $6::int[])
+  AS r(kind, subject, ok, result, error, attempts)
+WHERE f.kind = r.kind AND f.subject = r.subject AND f.state <> 'done'
 """
+# What was asked and answered lives on in the state it led to; the row stays, so that asking twice performs once.
 TAKE_EFFECTS = f"""
-UPDATE effect f SET state = 'done', finished_at = clock_timestamp(), ok = r.ok, result = r.result::jsonb, error = r.error,
-  reason = NULL {_RESULTS} RETURNING f.id
+UPDATE effect f SET state = 'done', finished_at = clock_timestamp(), ok = r.ok, data = '{{}}', result = NULL,
+  error = r.error, reason = NULL {_RESULTS} RETURNING f.kind, f.subject
 """
 KEEP_RESULTS = f"""
-UPDATE effect f SET state = 'performed', ok = r.ok, result = r.result::jsonb, error = r.error, attempts = r.attempts,
-  reason = coalesce($6, f.reason),
-  next_at = clock_timestamp() + make_interval(secs => CASE WHEN $6::text IS NULL THEN 1 ELSE 30 END) {_RESULTS}
+UPDATE effect f SET state = 'performed', ok = r.ok, result = r.result::json, error = r.error, attempts = r.attempts,
+  reason = coalesce($7, f.reason),
+  next_at = clock_timestamp() + make_interval(secs => CASE WHEN $7::text IS NULL THEN 1 ELSE 30 END) {_RESULTS}
 """
 
 
@@ -143,6 +125,7 @@ class PostgresSession(DeliverySession):
         self.connection = connection
         self.xact: str | None = None
         self.now: datetime
+        self._locked: set[str] = set()
 
     async def _fetch(self, sql: str, *args: Any) -> list[Any]:
         rows: list[Any] = await calling(self.connection.fetch(sql, *args))
@@ -162,6 +145,7 @@ class PostgresSession(DeliverySession):
     async def lock(self, keys: Sequence[str]) -> set[str]:
         (row,) = await self._fetch(LOCK, list(keys))
         parked, self.now, self.xact = row
+        self._locked.update(keys)
         return set(parked or ())
 
     async def arrive(self, envelopes: Sequence[Envelope]) -> tuple[set[UUID], set[str]]:
@@ -171,7 +155,9 @@ class PostgresSession(DeliverySession):
             ids = [e.id for e in envelopes]
         (row,) = await self._fetch(ARRIVE, ids, [e.key for e in envelopes])
         new, parked, self.now, self.xact = row
-        return set(new or ()), set(parked or ())
+        fresh = set(new or ())
+        self._locked.update(e.key for e in envelopes if e.id in fresh)
+        return fresh, set(parked or ())
 
     async def fetch(self, collection: Collection[S], keys: Sequence[Key], lock: bool) -> dict[Key, S]:
         sql = sql_of(collection)
@@ -196,23 +182,25 @@ class PostgresSession(DeliverySession):
         sql = sql_of(collection)
         await self._execute(sql.save, *sql.arrays(states))
 
+    async def update(self, collection: Collection[S], states: Sequence[S]) -> None:
+        sql = sql_of(collection)
+        await self._execute(sql.update, *sql.arrays(states))
+
     async def add(self, collection: Collection[S], states: Sequence[S]) -> None:
         sql = sql_of(collection)
         await self._execute(sql.add, *sql.arrays(states))
 
     async def emit(self, envelopes: Sequence[Envelope]) -> None:
-        left = Counter(e.key for e in envelopes)
-        later = []
-        for envelope in envelopes:
-            left[envelope.key] -= 1
-            later.append(left[envelope.key])
+        unlocked = {e.key for e in envelopes} - self._locked  # of orders just made, or on behalf of another
+        if unlocked:
+            await self._fetch(LOCK, list(unlocked))
+            self._locked |= unlocked
         await self._execute(
             EMIT,
             [e.id for e in envelopes],
             [e.key for e in envelopes],
             [e.topic for e in envelopes],
             [shard_of(e.key) for e in envelopes],
-            later,
             [outbox_headers(e) for e in envelopes],
             [e.value for e in envelopes],
             [e.lane is Lane.EXPRESS for e in envelopes],
@@ -302,8 +290,8 @@ class PostgresSession(DeliverySession):
         await self._execute(POSTPONE_TIMER, fired.kind, fired.subject, fired.level, fired.id, reason, retry_after_s)
 
     async def take_effects(self, results: Sequence[EffectResult]) -> list[EffectResult]:
-        taken = {row[0] for row in await self._fetch(TAKE_EFFECTS, *_results(results))}
-        return [r for r in results if r.id in taken]
+        taken = {(row[0], row[1]) for row in await self._fetch(TAKE_EFFECTS, *_results(results))}
+        return [r for r in results if (r.kind, r.subject) in taken]
 
     async def keep_results(self, results: Sequence[EffectResult], reason: str | None) -> None:
         await self._execute(KEEP_RESULTS, *_results(results), reason)
@@ -311,7 +299,8 @@ class PostgresSession(DeliverySession):
 
 def _results(results: Sequence[EffectResult]) -> list[list[Any]]:
     return [
-        [r.id for r in results],
+        [r.kind for r in results],
+        [r.subject for r in results],
         [r.ok for r in results],
         [orjson.dumps(dict(r.data)).decode() for r in results],
         [r.error for r in results],

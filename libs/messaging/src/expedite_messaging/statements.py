@@ -41,7 +41,7 @@ class CollectionSql:
         values = [
             *aliases[: len(keys)],
             *(_from_array(c.type, alias) for c, alias in zip(columns, aliases[len(keys) :], strict=False)),
-            f"{aliases[-1]}::jsonb",
+            f"{aliases[-1]}::json",
         ]
         rows = f"SELECT {', '.join(values)} FROM unnest({arrays}) AS u({', '.join(aliases)})"
         insert = f"INSERT INTO {table} ({', '.join(names)}) {rows}"
@@ -49,6 +49,9 @@ class CollectionSql:
         updates = ", ".join(f"{name} = excluded.{name}" for name in names[len(keys) :])
         self.save = f"{insert} {conflict} DO UPDATE SET {updates}"
         self.add = f"{insert} {conflict} DO NOTHING"
+        matching = " AND ".join(f"t.{key} = v.{key}" for key in keys)
+        replaced = ", ".join(f"{name} = v.{name}" for name in names[len(keys) :])
+        self.update = f"UPDATE {table} t SET {replaced} FROM ({rows}) AS v({', '.join(names)}) WHERE {matching}"
         key_arrays = ", ".join(f"${n}::text[]" for n in range(1, len(keys) + 1))
         wanted = f"unnest({key_arrays}) AS w({', '.join(f'k{n}' for n in range(len(keys)))})"
         matched = " AND ".join(f"t.{key} = w.k{n}" for n, key in enumerate(keys))
@@ -66,7 +69,8 @@ class CollectionSql:
         found = self.key_arrays([self.collection.key_of(state) for state in states])
         for name, kind in self._columns:
             found.append([_in_form(getattr(state, name), kind) for state in states])
-        found.append([state.model_dump_json() for state in states])
+        to_json = self.collection.model.__pydantic_serializer__.to_json
+        found.append([to_json(state, exclude_defaults=True).decode() for state in states])
         return found
 
     def states(self, rows: Sequence[Any]) -> dict[Key, Any]:

@@ -21,7 +21,8 @@ from expedite_events import Decision, Effect, Event, Lane, row_of
 from expedite_events.decision import CancelTimer, SetTimer
 from expedite_events.envelope import Envelope, event_id_for, millis, uuid8
 from expedite_messaging.cause import Cause
-from expedite_messaging.collection import Book, Collection, Key
+from expedite_messaging.collection import Book, Collection, Key, sortable
+from expedite_messaging.masters import Masters
 
 S = TypeVar("S", bound=BaseModel)
 Where = Mapping[str, Any]
@@ -62,6 +63,10 @@ class Session(ABC):
     now: datetime  # business time, read from the database when the transaction began
 
     @abstractmethod
+    async def lock(self, keys: Sequence[str]) -> set[str]:
+        """Lock keys until the transaction ends; the ones that are parked."""
+
+    @abstractmethod
     async def fetch(self, collection: Collection[S], keys: Sequence[Key], lock: bool) -> dict[Key, S]:
         """Rows by key; `lock` takes their row locks in key order, inserting nothing."""
 
@@ -84,6 +89,10 @@ class Session(ABC):
     async def save(self, collection: Collection[S], states: Sequence[S]) -> None:
         """Insert or replace documents, one statement."""
 
+    async def update(self, collection: Collection[S], states: Sequence[S]) -> None:
+        """Replace documents of rows that exist, one statement."""
+        await self.save(collection, states)
+
     @abstractmethod
     async def add(self, collection: Collection[S], states: Sequence[S]) -> None:
         """Insert documents that are written once; an existing key stays as it is."""
@@ -104,8 +113,9 @@ class Session(ABC):
 class Tx:
     """What a handler or an API route works with. Saving and emitting happen when the transaction ends."""
 
-    def __init__(self, service: str, session: Session) -> None:
-        self.service, self.session = service, session
+    def __init__(self, service: str, session: Session, masters: Masters) -> None:
+        self.service, self.session, self._masters = service, session, masters
+        self.saved: set[str] = set()  # names of the collections written
         self._books: dict[str, Book[Any]] = {}
         self._added: dict[str, tuple[Collection[Any], dict[Key, Any]]] = {}
         self._envelopes: dict[UUID, Envelope] = {}
@@ -121,12 +131,35 @@ class Tx:
     async def load(self, collection: Collection[S], keys: Iterable[Key]) -> Book[S]:
         """The documents of these keys, ready to be decided on. Loading more keys later extends the same book."""
         book: Book[S] = self._books.setdefault(collection.name, Book(collection, {}))
-        wanted = sorted({key for key in keys if key not in book}, key=_sortable)
+        wanted = sorted({key for key in keys if key not in book}, key=sortable)
         if wanted:
             if collection.lock and collection.new is not None:
                 await self.session.reserve(collection, [collection.blank(key) for key in wanted])
-            book._rows.update(await self.session.fetch(collection, wanted, collection.lock))
+            book.stored(await self.session.fetch(collection, wanted, collection.lock))
         return book
+
+    async def lock(self, keys: Iterable[str]) -> set[str]:
+        """Lock more keys, before anything of them is read; the ones that are parked. Only for writers that learn the
+        keys from rows: whoever knows them beforehand names them to `Engine.transact`."""
+        return await self.session.lock(sorted(set(keys)))
+
+    async def masters(self, collection: Collection[S]) -> Mapping[Key, S]:
+        """All rows of a small collection of master data, read-only, at most two seconds old (see `Masters`). The same
+        object while nothing changed."""
+        known = self._masters.whole(collection.name)
+        if known is None:
+            rows = await self.session.find(collection, {}, (), None, 0)
+            known = self._masters.keep_whole(collection.name, {collection.key_of(row): row for row in rows})
+        return known
+
+    async def glance(self, collection: Collection[S], keys: Iterable[Key]) -> Mapping[Key, S]:
+        """These rows of a large collection of master data, read-only, at most two seconds old. Missing keys are left
+        out."""
+        known, wanted = self._masters.rows(collection.name), set(keys)
+        missing = sorted((key for key in wanted if key not in known), key=sortable)
+        if missing:
+            known.update(await self.session.fetch(collection, missing, False))
+        return {key: known[key] for key in wanted if key in known}
 
     async def find(
         self,
@@ -212,11 +245,14 @@ class Tx:
 
     async def flush(self) -> None:
         """Write everything: one statement per table. Called by the engine, once, before it commits."""
+        self.saved = {name for name, book in self._books.items() if book.changed} | self._added.keys()
         for book in self._books.values():
-            if book.changed:
-                await self.session.save(book.collection, [book.changed[k] for k in sorted(book.changed, key=_sortable)])
+            if replaced := book.replaced:
+                await self.session.update(book.collection, replaced)
+            if written := book.written:
+                await self.session.save(book.collection, written)
         for collection, rows in self._added.values():
-            await self.session.add(collection, [rows[k] for k in sorted(rows, key=_sortable)])
+            await self.session.add(collection, [rows[k] for k in sorted(rows, key=sortable)])
         if self._timers or self._cancelled:
             await self.session.timers(list(self._timers.values()), self._cancelled)
         if self._effects:
@@ -229,17 +265,13 @@ class Tx:
         return tuple(self._envelopes.values())
 
     @property
-    def effect_lanes(self) -> set[Lane]:
-        """The lanes of the effects this transaction queued."""
-        return {row.lane for row in self._effects.values()}
+    def effects_wanted(self) -> set[tuple[Lane, str]]:
+        """Lane and kind of the effects this transaction queued."""
+        return {(row.lane, row.kind) for row in self._effects.values()}
 
     @property
     def set_timers(self) -> bool:
         return bool(self._timers)
-
-
-def _sortable(key: Key) -> tuple[str, ...]:
-    return key if isinstance(key, tuple) else (key,)
 
 
 def as_json(data: Mapping[str, Any]) -> dict[str, Any]:

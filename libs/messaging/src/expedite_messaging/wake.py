@@ -26,8 +26,8 @@ def outbox_hint(lane: Lane) -> str:
     return f"outbox.{lane.value}"
 
 
-def effects_hint(lane: Lane) -> str:
-    return f"effects.{lane.value}"
+def effects_hint(lane: Lane, kind: str) -> str:
+    return f"effects.{lane.value}.{kind}"
 
 
 TIMERS = "timers"

@@ -212,7 +212,7 @@ def the_bus_is_the_ledger(world: World) -> None:
     demand(set(sent) == ledger, "I4 ledger and topics hold the same events")
     last: dict[tuple[str, str, str], int] = {}
     for envelope in world.bus.log:
-        for service in envelope.row.hearers:
+        for service in envelope.hearers:
             demand(envelope.id in world.engines[service].db.inbox, "I4 every consumer took it", service, envelope)
         place = (envelope.service, envelope.key, envelope.topic)
         demand(last.get(place, 0) < envelope.sequence, "I5 order per owner, key and topic", place)

@@ -90,7 +90,7 @@ class Run:
             batch = [e for name in names for e in self.world.bus.queues[name]]
         if self.r.random() < 0.05 and self.world.bus.log:
             old = self.r.choice(self.world.bus.log)  # the relay died and sent something old again
-            if old.topic == first[0] and first[2] in old.row.hearers:
+            if old.topic == first[0] and first[2] in old.hearers:
                 batch.append(old)
                 self.met["old messages again"] += 1
         engine = self.world.engines[first[2]]

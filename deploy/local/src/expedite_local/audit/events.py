@@ -32,7 +32,7 @@ _COMPACTED = [topic for row in CATALOGUE if row.compacted for topic in row.topic
 
 _NOT_IN_LEDGER = """
 SELECT r.id::text AS id, r.at, l.event_id IS NULL AS ghost, l.topic, l.key, l.sequence
-FROM unnest($1::text[]::uuid[], $2::text[], $3::text[], $4::int[], $5::text[]) AS r(id, topic, key, sequence, at)
+FROM unnest($1::text[]::uuid[], $2::text[], $3::text[], $4::bigint[], $5::text[]) AS r(id, topic, key, sequence, at)
 LEFT JOIN ledger l ON l.event_id = r.id
 WHERE l.event_id IS NULL OR l.topic <> r.topic OR l.key <> r.key OR l.sequence <> r.sequence
 """
@@ -60,6 +60,7 @@ class Said:
     service: str
     key: str
     sequence: int
+    hearers: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -80,7 +81,8 @@ def said(record: RawRecord) -> Said | None:
         bytes.fromhex(event_id.replace("-", ""))
         if len(event_id) != 36 or service not in row.owners or headers["ce_type"].decode() != row.ce_type(service):
             return None
-        return Said(event_id, row, service, (record.key or b"").decode(), int(headers["ce_sequence"]))
+        hearers = tuple(name for name in row.hearers if row.heard(name, headers))
+        return Said(event_id, row, service, (record.key or b"").decode(), int(headers["ce_sequence"]), hearers)
     except (KeyError, ValueError):
         return None
 
@@ -138,7 +140,7 @@ class Events:
         if settled and event.service in self.shots:
             self._owed[event.service].append((event.id, record.topic, event.key, event.sequence, at))
         young = int.from_bytes(identity[:6], "big") >= self._inbox_from
-        for service in event.row.hearers if young else ():
+        for service in event.hearers if young else ():
             if service not in self.shots:
                 continue
             group = self._groups[service][record.topic]

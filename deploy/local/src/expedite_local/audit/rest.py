@@ -19,9 +19,9 @@ TELL_S = 3.0
 # What waits behind a parked key waits for a person: it does not move, and another check reports it.
 _WAITING = """
 SELECT (SELECT count(*) FROM outbox) + (SELECT count(*) FROM outbox_express),
-  (SELECT count(*) FROM effect w WHERE state <> 'done' AND NOT EXISTS (SELECT FROM entity e WHERE e.key = w.key AND e.parked)),
+  (SELECT count(*) FROM effect w WHERE state <> 'done' AND NOT EXISTS (SELECT FROM parked p WHERE p.key = w.key)),
   (SELECT count(*) FROM timer w WHERE due_at <= business_now()
-     AND NOT EXISTS (SELECT FROM entity e WHERE e.key = w.key AND e.parked)),
+     AND NOT EXISTS (SELECT FROM parked p WHERE p.key = w.key)),
   (SELECT count(*) FROM parked WHERE next_at IS NOT NULL)
 """
 _WORDS = ("not yet published", "effects to perform", "timers due", "events to try again")

@@ -18,14 +18,14 @@ from inventory.store import BOOKINGS, MOVEMENTS, SHELVES
 from shipping.domain.state import OrderLeg
 
 _BUCKETS = tuple(bucket.value for bucket in Bucket)
-_DIFFER = " OR ".join(f"{b} IS DISTINCT FROM (doc ->> '{b}')::bigint" for b in _BUCKETS)
+_DIFFER = " OR ".join(f"{b} IS DISTINCT FROM coalesce((doc ->> '{b}')::bigint, 0)" for b in _BUCKETS)
 _SHELVES = f"""
-SELECT sku, warehouse_id, {", ".join(_BUCKETS)}, (doc ->> 'seq')::bigint AS seq, {_DIFFER} AS differ FROM shelf
+SELECT sku, warehouse_id, {", ".join(_BUCKETS)}, coalesce((doc ->> 'seq')::bigint, 0) AS seq, {_DIFFER} AS differ FROM shelf
 ORDER BY sku, warehouse_id
 """
 _SUMS = """
 SELECT m.sku, m.warehouse_id, c.key AS bucket, sum(c.value::bigint)::bigint AS n
-FROM movement m, jsonb_each_text(m.doc -> 'changes') AS c GROUP BY 1, 2, 3
+FROM movement m, json_each_text(m.doc -> 'changes') AS c GROUP BY 1, 2, 3
 """
 _COUNTS = "SELECT sku, warehouse_id, count(*) AS n FROM movement GROUP BY 1, 2"
 

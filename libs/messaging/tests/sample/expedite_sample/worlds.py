@@ -171,11 +171,11 @@ class OnPostgres(BehaviourWorld[PostgresEngine]):
         found = []
         for table in ("outbox", "outbox_express"):
             for row in await self.sql(f"SELECT * FROM {table} ORDER BY id"):
-                headers = wire_headers(row["headers"], row["sequence"])
+                headers = wire_headers(row["headers"], row["id"])
                 sent = decode(row["topic"], row["key"].encode(), row["value"], headers)
                 assert sent.id == row["event_id"]
-                assert sent.sequence == row["sequence"]
-                found.append(Sent(row["topic"], row["key"], row["sequence"], row["event_id"], sent.event))
+                assert sent.sequence == row["id"]
+                found.append(Sent(row["topic"], row["key"], row["id"], row["event_id"], sent.event))
         return found
 
     async def ledger(self) -> list[tuple[str, int]]:
@@ -194,8 +194,9 @@ class OnPostgres(BehaviourWorld[PostgresEngine]):
 
     async def perform_all(self) -> None:
         await self.sql("UPDATE effect SET next_at = clock_timestamp() WHERE state = 'wanted'")
-        await EffectWorker(self.engine, Lane.STANDARD).run_once()
-        await EffectWorker(self.engine, Lane.EXPRESS).run_once()
+        for lane in (Lane.STANDARD, Lane.EXPRESS):
+            for kind in self.engine.handlers.performers:
+                await EffectWorker(self.engine, lane).perform_some(kind)
 
     async def bring_kept(self) -> None:
         await self.sql("UPDATE effect SET next_at = clock_timestamp() WHERE state = 'performed'")
