@@ -19,7 +19,7 @@ from inventory.domain import masters
 from inventory.domain.backorder import Backorder
 from inventory.domain.bookings import Booking, BookingLine, NothingToCount, book_in, count
 from inventory.domain.conservation import Verdict
-from inventory.domain.stock import Because, Movement
+from inventory.domain.stock import Because, Movement, Movements
 from inventory.shapes import (
     Allocation,
     Changed,
@@ -33,7 +33,7 @@ from inventory.shapes import (
     WarehouseBody,
 )
 from inventory.shelves import Stockroom
-from inventory.store import BACKORDERS, BOOKINGS, MOVEMENTS, ORDERS, PRODUCTS, QUEUE, SHELVES, WAREHOUSES
+from inventory.store import BACKORDERS, BOOKINGS, CONTENTS, MOVEMENTS, ORDERS, PRODUCTS, QUEUE, SHELVES, WAREHOUSES
 
 router = APIRouter()
 
@@ -43,6 +43,7 @@ Reader = Depends(require("read"))
 PathId = Annotated[str, Path(min_length=1, max_length=64, pattern=r"^[^\s|/]+$")]
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Cursor = Annotated[str | None, Query(pattern=r"^\d{1,9}$", description="`next` of the page before")]
+RowCursor = Annotated[str | None, Query(pattern=r"^\d{1,9}(\.\d{1,6})?$", description="`next` of the page before")]
 
 for _type in (
     ProblemType("reference-reused", 422, "This reference was used for something else",
@@ -231,16 +232,30 @@ async def get_stock(
 @router.get("/stock/movements", dependencies=[Reader])
 async def get_movements(
     engine: EngineDep, sku: str | None = None, warehouse_id: str | None = None, order_id: str | None = None,
-    limit: Limit = 200, cursor: Cursor = None,
+    limit: Limit = 200, cursor: RowCursor = None,
 ) -> Page[Movement]:  # fmt: skip
     """The signed movements of a shelf, a SKU or an order, oldest first per shelf (D10)."""
-    start = int(cursor or 0)
-    wanted = (("sku", sku), ("warehouse_id", warehouse_id), ("order_id", order_id))
-    where = {k: v for k, v in wanted if v is not None}
-    rows = await engine.read(
-        lambda tx: tx.find(MOVEMENTS, where, order_by=["sku", "warehouse_id", "entry"], limit=limit + 1, offset=start)
-    )
-    return Page(items=rows[:limit], next=_next(rows, limit, start))
+    first, _, within = (cursor or "0").partition(".")
+    at, skipped = int(first), int(within or 0)  # rows before this page; movements of its first row before this page
+    where: dict[str, object] = {k: v for k, v in (("sku", sku), ("warehouse_id", warehouse_id)) if v is not None}
+
+    async def rows(tx: Tx) -> list[Movements]:
+        if order_id is not None:
+            order = (await tx.load(ORDERS, [order_id])).get(order_id)
+            skus = set(order.lines.values()) if order else set()
+            where.update(sku=sorted(skus & {sku} if sku is not None else skus), orders__contains=order_id)
+        return await tx.find(MOVEMENTS, where, order_by=["sku", "warehouse_id", "entry"], limit=limit + 1, offset=at)
+
+    items: list[Movement] = []
+    for n, row in enumerate(await engine.read(rows), start=at):
+        found = [m for m in row.each() if order_id in (None, m.order_id)]
+        for i, movement in enumerate(found):
+            if n == at and i < skipped:
+                continue
+            if len(items) == limit:
+                return Page(items=items, next=f"{n}.{i}")
+            items.append(movement)
+    return Page(items=items)
 
 
 @router.get("/stock/conservation", dependencies=[Reader])
@@ -266,7 +281,7 @@ async def get_allocation(order_id: str, engine: EngineDep) -> Allocation:
         order = (await tx.load(ORDERS, [order_id])).get(order_id)
         if order is None:
             raise Problem(404, "unknown-order")
-        return Allocation.of(order)
+        return Allocation.of(order, (await tx.load(CONTENTS, [order_id])).get(order_id))
 
     return await engine.read(work)
 

@@ -16,7 +16,7 @@ async def check(engine: Engine, skus: Sequence[str]) -> list[Verdict]:
     """The verdicts of these SKUs, in order."""
 
     async def look(tx: Tx) -> list[Verdict]:
-        movements = await tx.find(MOVEMENTS, {"sku": list(skus)})
+        movements = [m for row in await tx.find(MOVEMENTS, {"sku": list(skus)}) for m in row.each()]
         touched = sorted({m.order_id for m in movements if m.order_id is not None})
         held = held_by_orders(await tx.load(ORDERS, touched))
         shelves: dict[str, list[Shelf]] = {}

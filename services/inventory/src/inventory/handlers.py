@@ -1,23 +1,25 @@
-"""What inventory listens to: one function per event and job, each load → decide → apply.
+"""What inventory listens to: load → decide → apply. Everything heard of orders is served by one function.
 
-Every writer locks orders first, then shelves, in one sorted load. A handler that may source locks the shelves of its SKUs
+Every writer locks orders first, then shelves, in one sorted load. A decision that may source locks the shelves of its SKUs
 in all warehouses; one that only moves goods that are somewhere locks those shelves.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from expedite_events import (
     CancelRefused,
     CancelRequested,
     CarrierChanged,
+    Decision,
     GoodsReceived,
     Lane,
     NotYet,
     OrderCancelled,
     OrderClosed,
-    OrderEvent,
     OrderHeld,
     OrderHoldReleased,
     Packed,
@@ -30,13 +32,16 @@ from expedite_events import (
     UnitsCancelled,
 )
 from expedite_messaging.cause import Batch, Received
+from expedite_messaging.collection import Book
 from expedite_messaging.handlers import Handlers
 from expedite_messaging.tx import Tx
 from inventory import jobs
 from inventory.domain import custody
 from inventory.domain.bookings import Booking, BookingLine, book_in
-from inventory.domain.stock import Because
-from inventory.shelves import Stockroom, apply, held_shelves
+from inventory.domain.order import Order
+from inventory.domain.stock import Because, ShelfKey
+from inventory.domain.world import World
+from inventory.shelves import Stockroom, held_shelves
 from inventory.store import BOOKINGS, CARRIERS, ORDERS, WAREHOUSES
 
 handlers = Handlers("inventory")
@@ -44,179 +49,109 @@ handlers.every(0.5)(jobs.fill)
 handlers.every(1.0)(jobs.publish_levels)
 
 
-def because(received: Received[Any], tx: Tx) -> Because:
-    """The cause as movements name it."""
-    event = received.event
-    order_id = event.order_id if isinstance(event, OrderEvent) else None
-    return Because(type(event).__name__, str(received.id), tx.now, order_id)
+async def serve(batch: Batch[Received[Any]], tx: Tx) -> None:
+    """Everything that is heard of orders: one load and one save of each order and shelf, however much is heard of it at
+    once. What may free stock or call work off comes first, then the new orders, most urgent first (D2)."""
+    # Our own answers to cancels come back too and mean nothing new.
+    heard = [r for r in batch if not (isinstance(r.event, UnitsCancelled) and r.sender == handlers.service)]
+    orders = await tx.load(ORDERS, [r.key for r in heard])
+    room = await _room(heard, orders, tx)
+    new = sorted((r for r in heard if isinstance(r.event, PriorityAssigned)), key=lambda r: r.event.urgency.sort_key)
+    for received in (*(r for r in heard if not isinstance(r.event, PriorityAssigned)), *new):
+        cause = Because(type(received.event).__name__, str(received.id), tx.now, received.key)
+        room.apply(received, orders, decide(orders[received.key], received, room.world, cause))
+    room.save()
 
 
-@handlers.on(PriorityAssigned)
-async def reserve(batch: Batch[Received[PriorityAssigned]], tx: Tx) -> None:
-    """Prioritised orders get their stock, most urgent first; what is short becomes a split, a transfer or a backorder."""
-    orders = await tx.load(ORDERS, batch.keys)
+for _event in (
+    PriorityAssigned,
+    CancelRequested,
+    CancelRefused,
+    UnitsCancelled,
+    Packed,
+    PickShort,
+    ShipmentLost,
+    ParcelReturned,
+    TransferDispatched,
+    TransferReceived,
+    OrderHeld,
+    OrderHoldReleased,
+    OrderCancelled,
+    OrderClosed,
+):
+    handlers.on(_event)(serve)
+
+_ANNOUNCES_NOTHING = (Packed, CancelRefused, OrderHeld, OrderCancelled, OrderClosed)
+
+
+def decide(order: Order, received: Received[Any], world: World, because: Because) -> Decision[Order]:
+    """The decision of each event."""
+    match received.event:
+        case PriorityAssigned() as event:
+            return custody.assigned(order, event, world, because, express=received.lane is Lane.EXPRESS)
+        case Packed() as event:
+            return custody.packed(order, event, world, because)
+        case CancelRequested() as event:
+            return custody.cancel_requested(order, event, world, because)
+        case CancelRefused() as event:
+            return custody.cancel_refused(order, event)
+        case UnitsCancelled() as event:
+            return custody.units_cancelled(order, event, world, because)
+        case PickShort() as event:
+            return custody.pick_short(order, event, world, because)
+        case ShipmentLost() | ParcelReturned() as event:
+            return custody.carrier_loss(order, event, world, because)
+        case TransferDispatched() as event:
+            return custody.transfer_dispatched(order, event, world, because)
+        case TransferReceived() as event:
+            return custody.transfer_received(order, event, world, because)
+        case OrderHeld() as event:
+            return custody.held(order, event.hold_id)
+        case OrderHoldReleased() as event:
+            return custody.released(order, event.hold_id, world, because)
+        case OrderCancelled():
+            return custody.ended(order, "cancelled")
+        case OrderClosed():
+            return custody.ended(order, "closed")
+        case event:
+            raise TypeError(f"no decision for {type(event).__name__}")
+
+
+async def _room(heard: Sequence[Received[Any]], orders: Book[Order], tx: Tx) -> Stockroom:
+    """The shelves these events may touch, locked, and the contents of the orders they may announce."""
     skus: set[str] = set()
-    for received in batch:
-        new = received.event.units - orders[received.key].known
-        lines = set(new.lines)
-        skus.update(line.sku for line in received.event.lines if line.line in lines)
-    room = await Stockroom.sourcing(tx, skus)
-    for received in sorted(batch, key=lambda r: r.event.urgency.sort_key):
-        express = received.lane is Lane.EXPRESS
-        decision = custody.assigned(
-            orders[received.key], received.event, room.world, because(received, tx), express=express
-        )
-        await apply(tx, received, orders, decision)
-    room.save()
+    shelves: set[ShelfKey] = set()
+    several = {key for key, n in Counter(r.key for r in heard).items() if n > 1}
+    for received in heard:
+        order = orders[received.key]
+        _reach(order, received.event, skus, shelves)
+        if received.key in several:
+            # An event of this batch may move what the next one is about to anywhere.
+            skus.update(order.lines.values())
+    talking = [r.key for r in heard if orders[r.key].assigned and not isinstance(r.event, _ANNOUNCES_NOTHING)]
+    return await Stockroom.sourcing(tx, skus, shelves, talking)
 
 
-@handlers.on(CancelRequested)
-async def cancel(batch: Batch[Received[CancelRequested]], tx: Tx) -> None:
-    """Cancel what is here or was never seen; remember the request for what comes back."""
-    orders = await tx.load(ORDERS, batch.keys)
-    room = await Stockroom.exact(tx, {k for r in batch for k in held_shelves(orders[r.key], r.event.units)})
-    for received in batch:
-        decision = custody.cancel_requested(orders[received.key], received.event, room.world, because(received, tx))
-        await apply(tx, received, orders, decision)
-    room.save()
-
-
-@handlers.on(CancelRefused)
-async def refused(batch: Batch[Received[CancelRefused]], tx: Tx) -> None:
-    """A later station refused: a non-standing request is settled for these units."""
-    orders = await tx.load(ORDERS, batch.keys)
-    for received in batch:
-        await apply(tx, received, orders, custody.cancel_refused(orders[received.key], received.event))
-
-
-@handlers.on(UnitsCancelled)
-async def put_back(batch: Batch[Received[UnitsCancelled]], tx: Tx) -> None:
-    """Goods put back by fulfillment or shipping are free again. Our own answers come back too and mean nothing new."""
-    others = [r for r in batch if r.sender != handlers.service]
-    orders = await tx.load(ORDERS, [r.key for r in others])
-    keys = set()
-    for received in others:
-        order, event = orders[received.key], received.event
-        keys |= held_shelves(order, event.units)
-        if event.warehouse_id:
-            keys |= {(sku, event.warehouse_id) for sku in order.skus(event.units)}
-    room = await Stockroom.exact(tx, keys)
-    for received in others:
-        decision = custody.units_cancelled(orders[received.key], received.event, room.world, because(received, tx))
-        await apply(tx, received, orders, decision)
-    room.save()
-
-
-@handlers.on(Packed)
-async def packed(batch: Batch[Received[Packed]], tx: Tx) -> None:
-    """Packed goods are out."""
-    orders = await tx.load(ORDERS, batch.keys)
-    room = await Stockroom.exact(tx, {k for r in batch for k in held_shelves(orders[r.key], r.event.units)})
-    for received in batch:
-        decision = custody.packed(orders[received.key], received.event, room.world, because(received, tx))
-        await apply(tx, received, orders, decision)
-    room.save()
-
-
-@handlers.on(PickShort)
-async def pick_short(batch: Batch[Received[PickShort]], tx: Tx) -> None:
-    """Units come back from an empty bin: counted, then cancelled or sourced again (E4)."""
-    orders = await tx.load(ORDERS, batch.keys)
-    room = await Stockroom.sourcing(tx, {s for r in batch for s in orders[r.key].skus(r.event.units)})
-    for received in batch:
-        decision = custody.pick_short(orders[received.key], received.event, room.world, because(received, tx))
-        await apply(tx, received, orders, decision)
-    room.save()
-
-
-@handlers.on(ShipmentLost)
-async def lost(batch: Batch[Received[ShipmentLost]], tx: Tx) -> None:
-    """The carrier lost the goods: the units are sourced again."""
-    await _carrier_loss(batch, tx)
-
-
-@handlers.on(ParcelReturned)
-async def returned(batch: Batch[Received[ParcelReturned]], tx: Tx) -> None:
-    """The goods came back, to be inspected: the units are sourced again."""
-    await _carrier_loss(batch, tx)
-
-
-async def _carrier_loss(batch: Batch[Any], tx: Tx) -> None:
-    orders = await tx.load(ORDERS, batch.keys)
-    room = await Stockroom.sourcing(tx, {s for r in batch for s in orders[r.key].skus(r.event.units)})
-    for received in batch:
-        decision = custody.carrier_loss(orders[received.key], received.event, room.world, because(received, tx))
-        await apply(tx, received, orders, decision)
-    room.save()
-
-
-@handlers.on(TransferDispatched)
-async def dispatched(batch: Batch[Received[TransferDispatched]], tx: Tx) -> None:
-    """A transfer left; what its shelf did not have is counted and sourced again (E5)."""
-    orders = await tx.load(ORDERS, batch.keys)
-    room = await _transfer_room(batch, orders, tx)
-    for received in batch:
-        decision = custody.transfer_dispatched(orders[received.key], received.event, room.world, because(received, tx))
-        await apply(tx, received, orders, decision)
-    room.save()
-
-
-@handlers.on(TransferReceived)
-async def received_transfer(batch: Batch[Received[TransferReceived]], tx: Tx) -> None:
-    """A transfer arrived: reserved for its units, or available when they died (D4, E5)."""
-    orders = await tx.load(ORDERS, batch.keys)
-    room = await _transfer_room(batch, orders, tx)
-    for received in batch:
-        decision = custody.transfer_received(orders[received.key], received.event, room.world, because(received, tx))
-        await apply(tx, received, orders, decision)
-    room.save()
-
-
-async def _transfer_room(batch: Batch[Any], orders: Any, tx: Tx) -> Stockroom:
-    """The shelves at both ends, and everywhere for units that are missing and must be sourced again."""
-    keys, missing = set(), set()
-    for received in batch:
-        order, event = orders[received.key], received.event
-        transfer = order.transfer(event.transfer_id)
-        if transfer is not None:
-            for place in (transfer.from_warehouse_id, transfer.to_warehouse_id):
-                keys |= {(sku, place) for sku in order.skus(transfer.units)}
-        missing |= order.skus(event.missing)
-    return await Stockroom.sourcing(tx, missing, keys)
-
-
-@handlers.on(OrderHeld)
-async def held(batch: Batch[Received[OrderHeld]], tx: Tx) -> None:
-    """Nothing new starts for this order until every hold is released."""
-    orders = await tx.load(ORDERS, batch.keys)
-    for received in batch:
-        await apply(tx, received, orders, custody.held(orders[received.key], received.event.hold_id))
-
-
-@handlers.on(OrderHoldReleased)
-async def hold_released(batch: Batch[Received[OrderHoldReleased]], tx: Tx) -> None:
-    """One hold ended; the last one starts what waited."""
-    orders = await tx.load(ORDERS, batch.keys)
-    room = await Stockroom.exact(tx, ())
-    for received in batch:
-        order, cause = orders[received.key], because(received, tx)
-        await apply(tx, received, orders, custody.released(order, received.event.hold_id, room.world, cause))
-
-
-@handlers.on(OrderCancelled)
-async def order_cancelled(batch: Batch[Received[OrderCancelled]], tx: Tx) -> None:
-    """The end: nothing starts any more."""
-    orders = await tx.load(ORDERS, batch.keys)
-    for received in batch:
-        await apply(tx, received, orders, custody.ended(orders[received.key], "cancelled"))
-
-
-@handlers.on(OrderClosed)
-async def order_closed(batch: Batch[Received[OrderClosed]], tx: Tx) -> None:
-    """The end: nothing starts any more."""
-    orders = await tx.load(ORDERS, batch.keys)
-    for received in batch:
-        await apply(tx, received, orders, custody.ended(orders[received.key], "closed"))
+def _reach(order: Order, event: Any, skus: set[str], shelves: set[ShelfKey]) -> None:
+    """Add what a decision may look at: SKUs everywhere if it may source them, else the shelves where its units are."""
+    match event:
+        case PriorityAssigned():
+            lines = (event.units - order.known).lines if order.segments else None
+            skus.update(line.sku for line in event.lines if lines is None or line.line in lines)
+        case Packed() | CancelRequested():
+            held_shelves(order, event.units, shelves)
+        case UnitsCancelled():
+            held_shelves(order, event.units, shelves)
+            if event.warehouse_id:
+                shelves.update((sku, event.warehouse_id) for sku in order.skus(event.units))
+        case PickShort() | ShipmentLost() | ParcelReturned():
+            skus.update(order.skus(event.units))
+        case TransferDispatched() | TransferReceived():
+            transfer = order.transfer(event.transfer_id)
+            if transfer is not None:
+                places = (transfer.from_warehouse_id, transfer.to_warehouse_id)
+                shelves.update((sku, place) for sku in order.skus(transfer.units) for place in places)
+            skus.update(order.skus(event.missing))
 
 
 @handlers.on(GoodsReceived)
@@ -235,7 +170,7 @@ async def goods_received(batch: Batch[Received[GoodsReceived]], tx: Tx) -> None:
         lines = tuple(
             BookingLine(sku=line.sku, warehouse_id=event.warehouse_id, quantity=line.quantity) for line in event.lines
         )
-        book_in(room.world.stock, because(received, tx), lines)
+        book_in(room.world.stock, Because("GoodsReceived", str(received.id), tx.now), lines)
         bookings.put(
             Booking(
                 kind="receipt", reference=event.receipt_id, lines=lines, digest="", by=event.received_by, at=event.at

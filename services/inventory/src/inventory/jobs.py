@@ -12,7 +12,7 @@ from expedite_messaging.tx import Tx
 from inventory.domain import custody
 from inventory.domain.backorder import Backorder
 from inventory.domain.stock import Because
-from inventory.shelves import Stockroom, apply
+from inventory.shelves import Stockroom
 from inventory.store import BACKORDERS, ORDERS, QUEUE, SHELVES
 
 MAX_PASSES = 20
@@ -51,7 +51,8 @@ async def _fill_once(engine: Engine) -> bool:
 
 
 async def _serve(tx: Tx, skus: Sequence[str], order_ids: Sequence[str], parked: set[str]) -> bool:
-    room = await Stockroom.sourcing(tx, skus)
+    orders, changed = await tx.load(ORDERS, order_ids), False
+    room = await Stockroom.sourcing(tx, skus, orders=order_ids)
     if not any(warehouse.active for warehouse in room.world.warehouses):
         return False
     # `sourcing` read the queue under the shelves' locks; an order that joined it meanwhile keeps its place in front.
@@ -59,11 +60,12 @@ async def _serve(tx: Tx, skus: Sequence[str], order_ids: Sequence[str], parked: 
         sku: [w for w in waiting if w.order_id not in order_ids and w.order_id not in parked]
         for sku, waiting in room.world.ahead.items()
     }
-    orders, changed = await tx.load(ORDERS, order_ids), False
-    for order in sorted((orders[i] for i in order_ids), key=lambda o: o.urgency.sort_key if o.urgency else (9,)):
+    contents = room.world.contents
+    for order_id in sorted((i for i in order_ids if i in contents), key=lambda i: contents[i].urgency.sort_key):
+        order = orders[order_id]
         cause = Root(key=order.order_id)
         because = Because("fill", str(cause.id), tx.now, order.order_id)
-        changed |= await apply(tx, cause, orders, custody.fill(order, set(skus), room.world, because))
+        changed |= room.apply(cause, orders, custody.fill(order, set(skus), room.world, because))
     more = False
     for sku in skus:
         left = any(room.world.stock.free(sku, w.warehouse_id) for w in room.world.warehouses if w.active)
@@ -106,7 +108,7 @@ async def _publish(tx: Tx, keys: Sequence[tuple[str, str]]) -> None:
         shelf = book[key]
         if not shelf.dirty:
             continue
-        published = shelf.model_copy(update={"dirty": False, "level_revision": shelf.level_revision + 1})
+        published = shelf.put(dirty=False, level_revision=shelf.level_revision + 1)
         event = StockLevelChanged(
             sku=shelf.sku,
             warehouse_id=shelf.warehouse_id,

@@ -1,4 +1,8 @@
-"""The shell around decisions: load and lock what they look at, save what they changed."""
+"""The shell around decisions: load and lock what they look at, save what they changed.
+
+Shelves are locked last, after everything else was read and parsed, and released by the commit: on a hot SKU the time in
+between is what others wait for, urgent orders among them.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,13 @@ from expedite_events import Decision, Units
 from expedite_messaging.cause import Cause
 from expedite_messaging.collection import Book
 from expedite_messaging.tx import Tx
-from inventory.domain.backorder import queue_rows
-from inventory.domain.order import Order, Status
+from inventory.domain.backorder import Backorder, queue_rows
+from inventory.domain.order import Content, Order, Status
 from inventory.domain.sourcing import Policy
-from inventory.domain.stock import Shelf, ShelfKey, StockBook
+from inventory.domain.stock import Shelf, ShelfKey, StockBook, new_shelf
 from inventory.domain.world import Waiting, World
 from inventory.settings import StockSettings
-from inventory.store import BACKORDERS, CARRIERS, MOVEMENTS, QUEUE, SHELVES, WAREHOUSES
+from inventory.store import BACKORDERS, CARRIERS, CONTENTS, MOVEMENTS, QUEUE, SHELVES, WAREHOUSES
 
 POLICY: Policy = StockSettings().policy()
 
@@ -22,63 +26,83 @@ POLICY: Policy = StockSettings().policy()
 class Stockroom:
     """The locked shelves of one transaction and the world they stand in."""
 
-    def __init__(self, tx: Tx, book: Book[Shelf], world: World) -> None:
-        self._tx, self._book, self.world = tx, book, world
+    def __init__(
+        self, tx: Tx, shelves: Book[Shelf], contents: Book[Content], queue: Book[Backorder], world: World
+    ) -> None:
+        self._tx, self._shelves, self._contents, self._queue, self.world = tx, shelves, contents, queue, world
 
     @classmethod
-    async def exact(cls, tx: Tx, keys: Iterable[ShelfKey]) -> Stockroom:
-        """Lock these shelves: for decisions that only move goods that are somewhere already."""
-        wanted = sorted(set(keys))
-        book = await tx.load(SHELVES, wanted)
-        return cls(tx, book, World(StockBook({key: book[key] for key in wanted}), (), tx.now, POLICY))
+    async def exact(cls, tx: Tx, keys: Iterable[ShelfKey], orders: Iterable[str] = ()) -> Stockroom:
+        """Lock these shelves: for decisions that only move goods that are somewhere already. `orders`: whose content the
+        decisions may need, to announce."""
+        contents = await tx.load(CONTENTS, orders)
+        queue = await tx.load(BACKORDERS, ())  # derived from the orders: written without reading
+        shelves = await _lock(tx, set(keys))
+        world = World(
+            StockBook({(shelf.sku, shelf.warehouse_id): shelf for shelf in shelves}), (), tx.now, POLICY,
+            contents={content.order_id: content for content in contents},
+        )  # fmt: skip
+        return cls(tx, shelves, contents, queue, world)
 
     @classmethod
-    async def sourcing(cls, tx: Tx, skus: Iterable[str], also: Iterable[ShelfKey] = ()) -> Stockroom:
+    async def sourcing(
+        cls, tx: Tx, skus: Iterable[str], also: Iterable[ShelfKey] = (), orders: Iterable[str] = ()
+    ) -> Stockroom:
         """Lock the shelves of these SKUs in all warehouses: for decisions that may source."""
         names = sorted(set(skus))
         if not names:
-            return await cls.exact(tx, also)
+            return await cls.exact(tx, also, orders)
         warehouses = tuple(await tx.find(WAREHOUSES, order_by=["warehouse_id"]))
         carriers = tuple(await tx.find(CARRIERS, order_by=["carrier_id"]))
-        keys = {(sku, w.warehouse_id) for sku in names for w in warehouses} | set(also)
-        room = await cls.exact(tx, keys)
+        keys = {(sku, w.warehouse_id) for sku in names for w in warehouses}
+        room = await cls.exact(tx, keys.union(also), orders)
         room.world.warehouses, room.world.carriers = warehouses, carriers
         contested = room.world.contested(names)
         if contested:
             # Read after the shelves are locked: no backorder of these SKUs can be written meanwhile.
             rows = await tx.find(BACKORDERS, {"sku": contested, "open": True}, order_by=QUEUE)
-            ahead: dict[str, list[Waiting]] = {}
+            ahead: dict[str, list[Waiting]] = {sku: [] for sku in contested}
             for row in rows:
-                ahead.setdefault(row.sku, []).append(row.waiting)
+                ahead[row.sku].append(row.waiting)
             room.world.ahead = ahead
         return room
 
+    def apply(self, cause: Cause, orders: Book[Order], decision: Decision[Order]) -> bool:
+        """Save an order's decision with its places in the backorder queue, and emit it. Whether anything changed."""
+        after = decision.state
+        before = orders[after.order_id]
+        if before is not after:
+            was, content = self._contents.get(after.order_id), self.world.contents.get(after.order_id)
+            for row in queue_rows(before, after, was, content):
+                self._queue.put(row)
+            orders.put(after)
+        self._tx.emit(cause, decision)
+        return before is not after
+
     def save(self) -> None:
-        """Put the changed shelves and their movements into the transaction."""
-        stock = self.world.stock
-        for shelf in stock.changed():
-            self._book.put(shelf)
-        for movement in stock.movements:
-            self._tx.add(MOVEMENTS, movement)
+        """Put the changed shelves, their movements and what was learnt of orders into the transaction."""
+        for shelf in self.world.stock.changed():
+            self._shelves.put(shelf)
+        for row in self.world.stock.movements():
+            self._tx.add(MOVEMENTS, row)
+        for order_id, content in self.world.contents.items():
+            if self._contents.get(order_id) is not content:
+                self._contents.put(content)
 
 
-async def apply(tx: Tx, cause: Cause, orders: Book[Order], decision: Decision[Order]) -> bool:
-    """Save an order's decision with its places in the backorder queue, and emit it. Whether anything changed."""
-    before, after = orders[decision.state.order_id], decision.state
-    if before is not after:
-        rows = queue_rows(before, after)
-        if rows:
-            queue = await tx.load(BACKORDERS, ())  # derived from the order: written without reading
-            for row in rows:
-                queue.put(row)
-        orders.put(after)
-    tx.emit(cause, decision)
-    return before is not after
+async def _lock(tx: Tx, keys: set[ShelfKey]) -> Book[Shelf]:
+    """Lock shelves in key order. Missing ones are made first, before any lock is held, so that nobody who waits for one
+    holds another that its maker wants. Shelves are never removed: where all are counted, none is missing."""
+    if keys:
+        skus, places = {sku for sku, _ in keys}, {warehouse_id for _, warehouse_id in keys}
+        there = await tx.count(SHELVES, {"sku": sorted(skus), "warehouse_id": sorted(places)})
+        if there < len(skus) * len(places):
+            await tx.session.reserve(SHELVES, [new_shelf(*key) for key in sorted(keys)])
+    return await tx.load(SHELVES, keys)
 
 
-def held_shelves(order: Order, units: Units) -> set[ShelfKey]:
-    """The shelves on which goods or demand of these units are booked."""
-    keys: set[ShelfKey] = set()
+def held_shelves(order: Order, units: Units, shelves: set[ShelfKey]) -> None:
+    """Add the shelves on which goods or demand of these units are booked."""
     for segment, part in order.parts(units):
         if segment.status is Status.DEAD:
             continue
@@ -87,5 +111,4 @@ def held_shelves(order: Order, units: Units) -> set[ShelfKey]:
             places = [transfer.from_warehouse_id, transfer.to_warehouse_id] if transfer else []
         else:
             places = [segment.warehouse_id] if segment.warehouse_id else []
-        keys.update((sku, place) for sku in order.skus(part) for place in places)
-    return keys
+        shelves.update((sku, place) for sku in order.skus(part) for place in places)

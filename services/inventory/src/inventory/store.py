@@ -8,16 +8,18 @@ from expedite_events import CarrierChanged, ProductChanged, WarehouseChanged
 from expedite_messaging.collection import Collection, Column, metadata_naming
 from inventory.domain.backorder import Backorder
 from inventory.domain.bookings import Booking
-from inventory.domain.order import Order, new_order
-from inventory.domain.stock import Movement, Shelf, new_shelf
+from inventory.domain.order import Content, Order, new_order
+from inventory.domain.stock import Movements, Shelf
 
 metadata = sa.MetaData(naming_convention=metadata_naming)
 
 _COUNTS = ("free", "allocated", "leaving", "in_transit", "in_count", "quality_check", "out", "lost", "backordered")
 
 ORDERS: Collection[Order] = Collection("stock_order", Order, metadata=metadata, new=new_order)
+CONTENTS: Collection[Content] = Collection("stock_content", Content, metadata=metadata)
 
-# The counts are columns so that the database itself refuses to oversell, whatever the code does (D2).
+# The counts are columns so that the database itself refuses to oversell, whatever the code does (D2). A shelf comes into
+# being in `Stockroom`, never by loading it.
 SHELVES: Collection[Shelf] = Collection(
     "shelf",
     Shelf,
@@ -28,7 +30,6 @@ SHELVES: Collection[Shelf] = Collection(
         Column("dirty", sa.Boolean()),
         Column("fill_wanted", sa.Boolean()),
     ),
-    new=new_shelf,
     lock=True,
     constraints=(
         *(sa.CheckConstraint(f'"{name}" >= 0', name=f"{name}_not_negative") for name in _COUNTS),
@@ -38,12 +39,14 @@ SHELVES: Collection[Shelf] = Collection(
     ),
 )
 
-MOVEMENTS: Collection[Movement] = Collection(
+# One row per shelf and transaction. `orders` names those it is about: who asks for the movements of an order reads the
+# rows of its SKUs, so that no index has to grow with every order.
+MOVEMENTS: Collection[Movements] = Collection(
     "movement",
-    Movement,
+    Movements,
     metadata=metadata,
     key=("sku", "warehouse_id", "entry"),
-    columns=(Column("order_id", sa.Text(), index=True),),
+    columns=(Column("orders", sa.Text()),),
 )
 
 BACKORDERS: Collection[Backorder] = Collection(

@@ -28,7 +28,7 @@ from expedite_messaging.memory import MemoryClock, MemoryEngine
 from expedite_messaging.tx import Tx
 from inventory import audit, jobs
 from inventory.domain.bookings import BookingLine, book_in
-from inventory.domain.order import Order, Status
+from inventory.domain.order import Content, Order, Status
 from inventory.domain.stock import Because, Shelf
 from inventory.handlers import handlers
 from inventory.shelves import Stockroom
@@ -142,6 +142,11 @@ class Harness:
     def order(self, order_id: str) -> Order:
         found = self.engine.db.rows["stock_order"][order_id]
         assert isinstance(found, Order)
+        return found
+
+    def content(self, order_id: str) -> Content:
+        found = self.engine.db.rows["stock_content"][order_id]
+        assert isinstance(found, Content)
         return found
 
     def where(self, order_id: str) -> dict[Status, int]:

@@ -258,7 +258,7 @@ async def test_the_wave_announces_again_what_is_not_concluded(inv: Any) -> None:
     assert again[0].urgency.revision == 3
     assert all(e.topic.endswith(".express") for e in inv.engine.db.ledger[before:])
     assert await inv.send(inv.assigned("a", {"x": 2}, revision=2)) == []
-    assert inv.order("a").urgency.revision == 3
+    assert inv.content("a").urgency.revision == 3
     await inv.conserved()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from expedite_events import Value
-from inventory.domain.order import Order, Status
+from inventory.domain.order import Content, Order, Status
 from inventory.domain.world import Waiting
 
 
@@ -35,15 +35,15 @@ class Backorder(Value):
         return Waiting(self.order_id, self.rank, self.quantity)
 
 
-def queue_rows(before: Order, after: Order) -> tuple[Backorder, ...]:
-    """The rows that a change of the order changes: quantities, and ranks when the urgency changed."""
-    if after.urgency is None or after.backordered_since is None:
+def queue_rows(before: Order, after: Order, was: Content | None, content: Content | None) -> tuple[Backorder, ...]:
+    """The rows that a change of the order, or of its content, changes: quantities, and ranks when the urgency changed."""
+    if content is None or after.backordered_since is None:
         return ()
-    if before.urgency is after.urgency and before.segments is after.segments:
+    if was is content and before.segments is after.segments:
         return ()
     old, new = _quantities(before), _quantities(after)
-    reranked = before.urgency != after.urgency
-    tier_rank, score_rank, promise_by = after.urgency.sort_key
+    reranked = was is None or was.urgency != content.urgency
+    tier_rank, score_rank, promise_by = content.urgency.sort_key
     return tuple(
         Backorder(
             order_id=after.order_id,

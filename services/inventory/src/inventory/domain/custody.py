@@ -26,7 +26,7 @@ from expedite_events import (
     already_done,
 )
 from inventory.domain.desk import Desk
-from inventory.domain.order import Ask, Order, Segment, Status, Transfer
+from inventory.domain.order import Ask, Content, Order, Segment, Status, Transfer
 from inventory.domain.stock import Because, Bucket
 from inventory.domain.world import World
 
@@ -38,27 +38,44 @@ def assigned(
 ) -> Decision[Order]:
     """Units not seen yet are sourced (D2, D3); a higher revision on the express lane is the wave; then the start rule.
     `express`: the event came on the express lane."""
-    desk = Desk(_learn(order, event), world, because)
+    desk = Desk(_learn(order, event, world), world, because)
     if order.ended:
         return Decision(desk.order, outcome=Outcome.ALREADY_DONE)
     if express and event.urgency.revision > order.assigned > 0:
         desk.wave()
-    desk.source(event.units - order.known)
+    units = event.units
+    desk.source(units - order.known if order.segments else units)
     desk.start()
     return desk.done()
 
 
-def _learn(order: Order, event: PriorityAssigned) -> Order:
+def _learn(order: Order, event: PriorityAssigned, world: World) -> Order:
     """Content of the highest order version, urgency of the highest revision; both only rise."""
-    changes: dict[str, object] = {}
-    if event.order_version > order.order_version or order.brief is None:
-        kept = {line.line: line for line in order.lines} | {line.line: line for line in event.lines}
-        changes.update(order_version=event.order_version, brief=event.brief, lines=tuple(kept[n] for n in sorted(kept)))
-    if order.urgency is None or event.urgency.revision > order.urgency.revision:
-        changes["urgency"] = event.urgency
+    known = world.contents.get(order.order_id)
+    if known is None:
+        world.contents[order.order_id] = Content(
+            order_id=order.order_id,
+            order_version=event.order_version,
+            brief=event.brief,
+            lines=event.lines,
+            urgency=event.urgency,
+        )
+    else:
+        changes: dict[str, object] = {}
+        if event.order_version > known.order_version:
+            kept = {line.line: line for line in (*known.lines, *event.lines)}
+            lines = tuple(kept[n] for n in sorted(kept))
+            changes.update(order_version=event.order_version, brief=event.brief, lines=lines)
+        if event.urgency.revision > known.urgency.revision:
+            changes["urgency"] = event.urgency
+        if changes:
+            world.contents[order.order_id] = known.put(**changes)
+    learnt: dict[str, object] = {}
+    if known is None or event.order_version > known.order_version:
+        learnt["lines"] = order.lines | {line.line: line.sku for line in event.lines}
     if event.urgency.revision > order.assigned:
-        changes["assigned"] = event.urgency.revision
-    return order.put(**changes) if changes else order
+        learnt["assigned"] = event.urgency.revision
+    return order.put(**learnt) if learnt else order
 
 
 def cancel_requested(order: Order, event: CancelRequested, world: World, because: Because) -> Decision[Order]:
@@ -118,7 +135,7 @@ def packed(order: Order, event: Packed, world: World, because: Because) -> Decis
         if segment.status is Status.ANNOUNCED and segment.ref == event.fulfilment_order_id:
             desk.move(part, str(segment.warehouse_id), Bucket.ALLOCATED, Bucket.OUT)
             desk.order = desk.order.place(part, Status.PACKED, segment.warehouse_id, event.parcel_id)
-    return desk.done()
+    return Decision(desk.order)
 
 
 def pick_short(order: Order, event: PickShort, world: World, because: Because) -> Decision[Order]:
@@ -177,7 +194,7 @@ def transfer_dispatched(order: Order, event: TransferDispatched, world: World, b
     desk.ship(left, (transfer.from_warehouse_id, Bucket.LEAVING), (transfer.to_warehouse_id, Bucket.IN_TRANSIT))
     desk.move(missing, transfer.from_warehouse_id, Bucket.LEAVING, Bucket.IN_COUNT)
     changes = {"dispatched": transfer.dispatched | left, "done": transfer.done | missing}
-    desk.order = order.with_transfer(transfer.model_copy(update=changes))
+    desk.order = order.with_transfer(transfer.put(**changes))
     _back_from_transfer(desk, transfer.transfer_id, missing)
     desk.start()
     return desk.done()
@@ -198,7 +215,7 @@ def transfer_received(order: Order, event: TransferReceived, world: World, becau
     for units, bucket in ((arrived & pegged, Bucket.ALLOCATED), (arrived - pegged, Bucket.FREE), (lost, Bucket.LOST)):
         desk.ship(units & transfer.in_transit, (to, Bucket.IN_TRANSIT), (to, bucket))
         desk.ship(units & transfer.leaving, (transfer.from_warehouse_id, Bucket.LEAVING), (to, bucket))
-    desk.order = order.with_transfer(transfer.model_copy(update={"done": transfer.done | arrived | lost}))
+    desk.order = order.with_transfer(transfer.put(done=transfer.done | arrived | lost))
     desk.order = desk.order.place(arrived & pegged, Status.ALLOCATED, to)
     _back_from_transfer(desk, transfer.transfer_id, lost)
     desk.start()
@@ -243,9 +260,10 @@ def ended(order: Order, how: str) -> Decision[Order]:
 
 def fill(order: Order, skus: set[str], world: World, because: Because) -> Decision[Order]:
     """Free stock came: serve this order's backordered units of these SKUs, then let shipping start by itself (D5)."""
-    if order.ended or order.urgency is None:
+    content = world.contents.get(order.order_id)
+    if order.ended or content is None:
         return already_done(order)
     desk = Desk(order, world, because)
     desk.fill(skus)
     desk.start()
-    return desk.done(express=order.urgency.express)
+    return desk.done(express=content.urgency.express)

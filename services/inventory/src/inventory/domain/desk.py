@@ -14,7 +14,6 @@ from expedite_events import (
     Decision,
     Event,
     OrderBackordered,
-    OrderBrief,
     Outcome,
     Remedy,
     Settled,
@@ -23,9 +22,8 @@ from expedite_events import (
     TransferRequested,
     Units,
     UnitsCancelled,
-    Urgency,
 )
-from inventory.domain.order import FulfilmentOrder, Order, Status, Transfer
+from inventory.domain.order import Content, FulfilmentOrder, Order, Status, Transfer
 from inventory.domain.sourcing import Plan, Take, estimate, plan, weigh
 from inventory.domain.stock import Because, Bucket
 from inventory.domain.world import World
@@ -39,6 +37,7 @@ class Desk:
 
     def __init__(self, order: Order, world: World, because: Because) -> None:
         self.order, self.world, self.because = order, world, because
+        self.content = world.contents.get(order.order_id)
         self.stock, self.now = world.stock, world.now
         self._before = order
         self._events: list[Event] = []
@@ -49,16 +48,16 @@ class Desk:
     def done(self, *, express: bool | None = None) -> Decision[Order]:
         """The decision. Orders that are express by their own urgency never leave the express lane; `express` says what
         holds for the others (None: the lane of the cause)."""
-        if self.order.urgency is not None and self.order.urgency.express:
+        if self.content is not None and self.content.urgency.express:
             express = True
-        if self.order == self._before and not self._events:
+        if not self._events and (self.order is self._before or self.order == self._before):
             return Decision(self._before, outcome=Outcome.ALREADY_DONE)
         return Decision(self.order, tuple(self._events), express=express)
 
-    def known_content(self) -> tuple[OrderBrief, Urgency]:
-        """Brief and urgency; every unit in custody came with them."""
-        assert self.order.brief is not None and self.order.urgency is not None
-        return self.order.brief, self.order.urgency
+    def known_content(self) -> Content:
+        """The content; every unit in custody came with it."""
+        assert self.content is not None
+        return self.content
 
     def move(self, units: Units, warehouse_id: str, source: Bucket, target: Bucket) -> None:
         """Move the goods of these units between buckets of one warehouse."""
@@ -106,7 +105,7 @@ class Desk:
         if transfer is None or transfer.announced:
             return
         self.move(units, transfer.from_warehouse_id, Bucket.LEAVING, Bucket.FREE)
-        self.order = self.order.with_transfer(transfer.model_copy(update={"done": transfer.done | units}))
+        self.order = self.order.with_transfer(transfer.put(done=transfer.done | units))
 
     def back(self, units: Units, settled: Sequence[Settled] = ()) -> None:
         """Units came back into our custody, their goods already booked where they are now. What a standing or an
@@ -131,13 +130,35 @@ class Desk:
 
     def source(self, units: Units) -> None:
         """Find goods for units that have none: allocate, split, transfer or backorder (D3, D4)."""
-        if not units:
+        if not units or self._at_nearest(units):
             return
         chosen, pools, considered = self._plan(units)
         self._apply(chosen, pools, considered)
         short = self._leftover(pools)
         if short:
             self._backorder(short, chosen, considered)
+
+    def _at_nearest(self, units: Units) -> bool:
+        """The plan of nearly every order, without weighing others: its nearest warehouse has everything, nobody waits
+        for it and no sibling waits elsewhere. Whether it was that."""
+        brief = self.known_content().brief
+        nearest, stock = self.world.sites(brief.customer.ship_to)[0], self.stock
+        home, pools = nearest.warehouse_id, self.order.by_sku(units)
+        for sku, part in pools.items():
+            if sku in self.world.ahead or stock.free(sku, home) < len(part):
+                return False
+        if not brief.partial_shipment and any(
+            s.status is Status.ALLOCATED and s.warehouse_id != home for s in self.order.segments
+        ):
+            return False
+        for sku, part in pools.items():
+            stock.move(self.because, sku, home, Bucket.FREE, Bucket.ALLOCATED, part)
+        self.order = self.order.place(units, Status.ALLOCATED, home)
+        self._explain(f"{len(units)} from {home}: {nearest.distance:g} points")
+        return True
+
+    def _explain(self, why: str) -> None:
+        self.order = self.order.put(sourced=(*self.order.sourced, why)[-EXPLANATIONS_KEPT:])
 
     def fill(self, skus: set[str]) -> None:
         """Serve backordered units of these SKUs as far as stock goes; the rest keeps waiting, untold (D5)."""
@@ -153,16 +174,16 @@ class Desk:
             self._apply(chosen, pools, None)
 
     def _plan(self, units: Units) -> tuple[Plan, dict[str, Units], Considered]:
-        brief, urgency = self.known_content()
-        pools = self.order.by_sku(units)
+        content = self.known_content()
+        brief, pools = content.brief, self.order.by_sku(units)
         need = {sku: len(pool) for sku, pool in pools.items()}
         ranked = self.world.sites(brief.customer.ship_to)
-        limits = self.world.free_for(self.order.order_id, urgency.sort_key, list(need), ranked)
+        limits = self.world.free_for(self.order.order_id, content.urgency.sort_key, list(need), ranked)
 
         def free(sku: str, warehouse_id: str) -> int:
             return limits[sku, warehouse_id]
 
-        together, tight = not brief.partial_shipment, self.world.tight(brief, urgency)
+        together, tight = not brief.partial_shipment, self.world.tight(content)
         held: frozenset[str] = frozenset()
         if together:
             waiting = (s.warehouse_id for s in self.order.segments if s.status is Status.ALLOCATED)
@@ -193,7 +214,7 @@ class Desk:
             moved.append(units)
         if moved and considered is not None:
             self._short(Units.union(moved), considered, Remedy.TRANSFER)
-        self.order = self.order.put(sourced=(*self.order.sourced, chosen.explain())[-EXPLANATIONS_KEPT:])
+        self._explain(chosen.explain())
 
     def _take(self, pools: dict[str, Units], take: Take, warehouse_id: str, target: Bucket) -> Units:
         """Take the lowest units of each pool, and their goods from what is free in the warehouse."""
@@ -219,7 +240,7 @@ class Desk:
             StockShort(
                 order_id=self.order.order_id,
                 units=units,
-                goods=self.order.goods(units),
+                goods=self.known_content().goods(units),
                 considered=considered,
                 chosen=remedy,
                 at=self.now,
@@ -227,7 +248,7 @@ class Desk:
         )
 
     def _backorder(self, units: Units, chosen: Plan, considered: Considered) -> None:
-        brief, urgency = self.known_content()
+        content = self.known_content()
         home = self.world.warehouse(chosen.home)
         assert home is not None  # sites are made of warehouses
         due = estimate(self.now, self.world.policy.backorder_days, home)
@@ -245,11 +266,11 @@ class Desk:
             OrderBackordered(
                 order_id=self.order.order_id,
                 units=units,
-                goods=self.order.goods(units),
+                goods=content.goods(units),
                 since=since,
                 estimated_at=due,
-                brief=brief,
-                urgency=urgency,
+                brief=content.brief,
+                urgency=content.urgency,
             )
         )
 
@@ -262,17 +283,17 @@ class Desk:
     def start(self) -> None:
         """The start rule, run after every change: what may begin now is announced, one fulfilment order per warehouse."""
         order = self.order
-        if order.ended or order.holds or order.brief is None or order.urgency is None:
+        if order.ended or order.holds or self.content is None:
             return
         for transfer in order.transfers:
             if not transfer.announced and transfer.leaving:
                 self._request(transfer)
-        waiting = self.order.having(Status.BACKORDERED, Status.TRANSFER)
-        if not order.brief.partial_shipment and waiting:
+        waiting = any(s.status in (Status.BACKORDERED, Status.TRANSFER) for s in order.segments)
+        if waiting and not self.content.brief.partial_shipment:
             return
-        places = {s.warehouse_id: s.units for s in self.order.segments if s.status is Status.ALLOCATED}
-        for warehouse_id in sorted(filter(None, places)):
-            units, number = places[warehouse_id], self.order.f_count + 1
+        places = {str(s.warehouse_id): s.units for s in order.segments if s.status is Status.ALLOCATED}
+        for warehouse_id, units in sorted(places.items()):
+            number = self.order.f_count + 1
             made = FulfilmentOrder(
                 fulfilment_order_id=f"{order.order_id}-F{number}",
                 warehouse_id=warehouse_id,
@@ -286,17 +307,17 @@ class Desk:
 
     def announce(self, made: FulfilmentOrder) -> None:
         """StockReserved, for the first time or again: same id, same units, what is settled now."""
-        brief, urgency = self.known_content()
+        content = self.known_content()
         self.say(
             StockReserved(
                 order_id=self.order.order_id,
-                order_version=max(self.order.order_version, 1),
+                order_version=max(content.order_version, 1),
                 fulfilment_order_id=made.fulfilment_order_id,
                 warehouse_id=made.warehouse_id,
                 units=made.units,
-                goods=self.order.goods(made.units),
-                brief=brief,
-                urgency=urgency,
+                goods=content.goods(made.units),
+                brief=content.brief,
+                urgency=content.urgency,
                 settled=self.order.settled_on(made.units),
                 reserved_at=made.at,
                 complete=made.complete,
@@ -305,13 +326,13 @@ class Desk:
 
     def _request(self, transfer: Transfer) -> None:
         """TransferRequested for the first time; units that died before are not moved."""
-        told = transfer.model_copy(update={"announced": True, "units": transfer.leaving, "done": NO_UNITS})
+        told = transfer.put(announced=True, units=transfer.leaving, done=NO_UNITS)
         self.order = self.order.with_transfer(told)
         self.request_again(told)
 
     def request_again(self, transfer: Transfer) -> None:
         """TransferRequested of an announced transfer: same id, same units."""
-        _, urgency = self.known_content()
+        content = self.known_content()
         self.say(
             TransferRequested(
                 order_id=self.order.order_id,
@@ -319,8 +340,8 @@ class Desk:
                 from_warehouse_id=transfer.from_warehouse_id,
                 to_warehouse_id=transfer.to_warehouse_id,
                 units=transfer.units,
-                goods=self.order.goods(transfer.units),
-                urgency=urgency,
+                goods=content.goods(transfer.units),
+                urgency=content.urgency,
                 requested_at=transfer.at,
             )
         )

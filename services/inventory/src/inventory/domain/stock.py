@@ -2,15 +2,16 @@
 
 A *shelf* is one SKU in one warehouse. Every piece of goods of the shelf is in exactly one *bucket*; `booked` counts what
 ever came in (opening, receipts, count corrections), so that per SKU, over all warehouses, ``booked == sum of buckets``
-(I1, D10). A *movement* is one signed, append-only row per change of a shelf; it records the cause and the level after it,
-so that the first row that does not add up names the event that leaked.
+(I1, D10). A *movement* is one signed change of a shelf; it records the cause and the level after it, so that the first one
+that does not add up names the event that leaked. The movements of one shelf in one transaction are one append-only row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from expedite_events import NO_UNITS, Illegal, Units, Value
 from expedite_events.base import Moment
@@ -90,25 +91,69 @@ def new_shelf(sku: str, warehouse_id: str) -> Shelf:
     return Shelf(sku=sku, warehouse_id=warehouse_id)
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One signed change of one shelf, as it is stored: `buckets` has, by bucket, the change and the level after it.
+    `cause_id` is the id of the event, request or job that caused it."""
+
+    cause: str
+    cause_id: str
+    buckets: dict[str, tuple[int, int]]
+    order_id: str | None = None
+    units: Units = NO_UNITS
+
+
 class Movement(Value):
-    """One signed change of one shelf. `changes` and `after` are by bucket; `cause_id` is the id of the event, request or
-    job that caused it. Written once, never updated."""
+    """One signed change of one shelf, as it is shown and checked: `changes` and `after` are by bucket, `cause` is the
+    name of the event, or what a person did."""
 
     sku: str
     warehouse_id: str
     seq: int
     changes: dict[str, int]
     after: dict[str, int]
-    cause: str  # event name, or what a person did
+    cause: str
     cause_id: str
     order_id: str | None = None
     units: Units = NO_UNITS
     at: Moment
 
+
+class Movements(Value):
+    """The changes of one shelf in one transaction, in their order: one row, written once, never updated. `seq` numbers
+    the first of them; the others follow without gaps."""
+
+    sku: str
+    warehouse_id: str
+    seq: int
+    at: Moment
+    changes: tuple[Change, ...]
+
     @property
     def entry(self) -> str:
         """The sequence number as text that sorts."""
         return f"{self.seq:012d}"
+
+    @property
+    def orders(self) -> str:
+        """The orders it is about, for finding the rows of one."""
+        return " ".join(dict.fromkeys(c.order_id for c in self.changes if c.order_id is not None))
+
+    def each(self) -> Iterator[Movement]:
+        """Its movements one by one."""
+        for seq, change in enumerate(self.changes, start=self.seq):
+            yield Movement(
+                sku=self.sku,
+                warehouse_id=self.warehouse_id,
+                seq=seq,
+                changes={bucket: delta for bucket, (delta, _) in change.buckets.items()},
+                after={bucket: after for bucket, (_, after) in change.buckets.items()},
+                cause=change.cause,
+                cause_id=change.cause_id,
+                order_id=change.order_id,
+                units=change.units,
+                at=self.at,
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,32 +172,33 @@ class StockBook:
     raises `Illegal` and the event parks (D2)."""
 
     def __init__(self, shelves: Mapping[ShelfKey, Shelf]) -> None:
-        self._levels: dict[ShelfKey, dict[str, int]] = {}
         self._before: dict[ShelfKey, Shelf] = dict(shelves)
-        self._flags: dict[ShelfKey, bool] = {}
-        self.movements: list[Movement] = []
+        self._levels: dict[ShelfKey, dict[str, Any]] = {}
+        self._changes: dict[ShelfKey, list[Change]] = {}
+        self._at: dict[ShelfKey, Moment] = {}
 
-    def _level(self, key: ShelfKey) -> dict[str, int]:
+    def _level(self, key: ShelfKey) -> dict[str, Any]:
+        """The fields of a shelf that is about to change."""
         level = self._levels.get(key)
         if level is None:
             shelf = self._before.get(key)
             if shelf is None:
                 raise Illegal(f"shelf {key} was not loaded for this decision")
-            level = self._levels[key] = {bucket: getattr(shelf, bucket) for bucket in _BUCKETS}
-            level["seq"] = shelf.seq
+            level = self._levels[key] = dict(shelf.__dict__)
         return level
 
     def free(self, sku: str, warehouse_id: str) -> int:
         """Free pieces now; 0 for a shelf that does not exist."""
-        level = self._levels.get((sku, warehouse_id))
+        key = (sku, warehouse_id)
+        level = self._levels.get(key)
         if level is not None:
-            return level["free"]
-        shelf = self._before.get((sku, warehouse_id))
+            return level["free"]  # type: ignore[no-any-return]
+        shelf = self._before.get(key)
         return shelf.free if shelf else 0
 
     def count(self, sku: str, warehouse_id: str, bucket: Bucket) -> int:
         """Pieces in a bucket now."""
-        return self._level((sku, warehouse_id))[bucket]
+        return self._level((sku, warehouse_id))[bucket]  # type: ignore[no-any-return]
 
     def backordered(self, sku: str, warehouses: Iterable[str]) -> int:
         """Backordered pieces of a SKU over these warehouses."""
@@ -171,30 +217,21 @@ class StockBook:
         """Apply signed changes to one shelf and write its movement. Raises `Illegal` when a bucket would go negative."""
         key = (sku, warehouse_id)
         level = self._level(key)
-        after: dict[str, int] = {}
+        buckets: dict[str, tuple[int, int]] = {}
         for bucket, delta in changes.items():
             value = level[bucket] + delta
             # A shelf may write off more than was booked on it: transferred goods were booked where they came in.
             if value < 0 and bucket is not Bucket.BOOKED:
                 raise Illegal(f"{bucket} of {sku} in {warehouse_id} would be {value}: {because.cause}")
-            level[bucket] = after[str(bucket)] = value
+            level[bucket] = value
+            buckets[bucket] = (delta, value)
+            if bucket is Bucket.FREE and delta > 0:
+                level["fill_wanted"] = True
         level["seq"] += 1
-        if changes.get(Bucket.FREE, 0) > 0:
-            self._flags[key] = True
-        self.movements.append(
-            Movement.model_construct(
-                sku=sku,
-                warehouse_id=warehouse_id,
-                seq=level["seq"],
-                changes={str(bucket): delta for bucket, delta in changes.items()},
-                after=after,
-                cause=because.cause,
-                cause_id=because.cause_id,
-                order_id=because.order_id,
-                units=units,
-                at=because.at,
-            )
-        )
+        level["dirty"] = True
+        change = Change(because.cause, because.cause_id, buckets, because.order_id, units)
+        self._changes.setdefault(key, []).append(change)
+        self._at[key] = because.at
 
     def move(self, because: Because, sku: str, warehouse_id: str, source: Bucket, target: Bucket, units: Units) -> None:
         """Move the goods of these units between two buckets of one shelf."""
@@ -203,25 +240,26 @@ class StockBook:
 
     def want_fill(self, sku: str, warehouse_id: str) -> None:
         """Ask for a fill of this SKU although no stock came free here."""
-        self._flags[sku, warehouse_id] = True
+        self._level((sku, warehouse_id))["fill_wanted"] = True
 
     def clear_fill(self, sku: str, warehouse_id: str) -> None:
         """The fill of this SKU is done: nothing waits that could be served."""
-        self._flags[sku, warehouse_id] = False
+        self._level((sku, warehouse_id))["fill_wanted"] = False
 
     def changed(self) -> list[Shelf]:
         """The shelves that differ from what was loaded."""
-        out = []
-        for key in self._levels.keys() | self._flags.keys():
-            before, level, flag = self._before[key], self._levels.get(key), self._flags.get(key)
-            update: dict[str, int | bool] = {}
-            if level is not None and level["seq"] != before.seq:
-                update.update(level, dirty=True)
-            if flag is not None and flag != before.fill_wanted:
-                update["fill_wanted"] = flag
-            if update:
-                out.append(before.model_copy(update=update))
-        return out
+        pairs = ((self._before[key], level) for key, level in self._levels.items())
+        return [
+            before.put(**level)
+            for before, level in pairs
+            if level["seq"] != before.seq or level["fill_wanted"] != before.fill_wanted
+        ]
 
-
-_BUCKETS = tuple(bucket.value for bucket in Bucket)
+    def movements(self) -> list[Movements]:
+        """What moved, one row per shelf."""
+        return [
+            Movements.model_construct(
+                sku=key[0], warehouse_id=key[1], seq=self._before[key].seq + 1, at=self._at[key], changes=tuple(changes)
+            )
+            for key, changes in self._changes.items()
+        ]

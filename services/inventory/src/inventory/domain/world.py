@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from expedite_events import Address, CarrierChanged, NotYet, OrderBrief, Urgency, WarehouseChanged
+from expedite_events import Address, CarrierChanged, NotYet, WarehouseChanged
+from inventory.domain.order import Content
 from inventory.domain.sourcing import Policy, Site, fastest_transit, sites
 from inventory.domain.stock import StockBook
 
@@ -24,23 +25,29 @@ class Waiting:
 
 @dataclass
 class World:
-    """One transaction's surroundings. `ahead` holds, for SKUs whose free stock is contested (free and backordered at
-    once, until the next fill), who waits for them."""
+    """One transaction's surroundings. `contents` are those of its orders, as far as they are known; a decision that
+    learns a newer one replaces it. `ahead` holds, for SKUs whose free stock is contested (free and backordered at once,
+    until the next fill), who waits for them."""
 
     stock: StockBook
     warehouses: tuple[WarehouseChanged, ...]
     now: datetime
     policy: Policy = field(default_factory=Policy)
     carriers: tuple[CarrierChanged, ...] = ()
+    contents: MutableMapping[str, Content] = field(default_factory=dict)
     ahead: Mapping[str, Sequence[Waiting]] = field(default_factory=dict)
     _sites: dict[tuple[str, str | None], tuple[Site, ...]] = field(default_factory=dict)
+    _regions: frozenset[str | None] | None = None  # where a warehouse is: others make no difference
     _transit: dict[str, timedelta] = field(default_factory=dict)
 
     def sites(self, to: Address) -> tuple[Site, ...]:
         """Active warehouses, nearest first. Raises `NotYet` while none is loaded: the order waits for master data."""
-        found = self._sites.get((to.country, to.region))
+        if self._regions is None:
+            self._regions = frozenset(w.address.region for w in self.warehouses)
+        key = (to.country, to.region if to.region in self._regions else None)
+        found = self._sites.get(key)
         if found is None:
-            found = self._sites[to.country, to.region] = sites(self.warehouses, to)
+            found = self._sites[key] = sites(self.warehouses, to)
         if not found:
             raise NotYet("no active warehouse is known yet: load warehouses with PUT /warehouses/{id}")
         return found
@@ -48,13 +55,13 @@ class World:
     def warehouse(self, warehouse_id: str) -> WarehouseChanged | None:
         return next((w for w in self.warehouses if w.warehouse_id == warehouse_id), None)
 
-    def tight(self, brief: OrderBrief, urgency: Urgency) -> bool:
+    def tight(self, content: Content) -> bool:
         """Whether the promise leaves no time to move goods between warehouses first."""
-        country = brief.customer.ship_to.country
+        country = content.brief.customer.ship_to.country
         transit = self._transit.get(country)
         if transit is None:
             transit = self._transit[country] = fastest_transit(self.carriers, country)
-        return urgency.promise_by - self.now - transit < timedelta(hours=self.policy.transfer_hours)
+        return content.urgency.promise_by - self.now - transit < timedelta(hours=self.policy.transfer_hours)
 
     def contested(self, skus: Sequence[str]) -> list[str]:
         """The SKUs that have free stock and a backorder at once: a newcomer must not overtake who waits (D5)."""
