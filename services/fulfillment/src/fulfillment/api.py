@@ -6,28 +6,31 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Path, Query, Response
+from pydantic_core import to_json
 
 from expedite_chassis import Caller, EngineDep, Problem, require, root
 from expedite_events import Decision
 from expedite_messaging import Tx
-from fulfillment import page, receiving
+from fulfillment import confirming, page, receiving
 from fulfillment.bodies import By as ByBody
 from fulfillment.bodies import ClaimBody, CountBody, PackBody, ScansBody, ShortBody
 from fulfillment.desk import Json, answered, order_of, people, products_of, reader, refuse_impostor, refuse_inactive
 from fulfillment.desk import resolve as resolve_codes
 from fulfillment.domain import custody, floor, transfers
 from fulfillment.domain.copies import owner_of_prepare
-from fulfillment.domain.floor import Missing, Wrapping
+from fulfillment.domain.floor import Missing
 from fulfillment.domain.model import Order
-from fulfillment.domain.tasks import Kind
-from fulfillment.store import ORDERS, QUEUE_ORDER, TASKS, TRACE, WAREHOUSES, Floor
+from fulfillment.domain.tasks import Kind, queue_of
+from fulfillment.masters import MastersDep
+from fulfillment.store import ORDERS, PRODUCTS, TASKS, WAREHOUSES, Floor, trace
 from fulfillment.store import floor as load_floor
-from fulfillment.views import fulfilment_order_view, packing_of, task_view, trace_view, transfer_view
+from fulfillment.views import fulfilment_order_view, task_view, trace_view, transfer_view, wrapping_of
 
 router = APIRouter()
 router.include_router(page.router)
 router.include_router(receiving.router)
+router.include_router(confirming.router)
 
 Worker = Annotated[Caller, Depends(require("floor:work"))]
 Reader = Annotated[Caller, Depends(reader)]
@@ -46,31 +49,36 @@ async def list_warehouses(engine: EngineDep, _: Reader) -> Json:
     return await engine.read(work)
 
 
-@router.get("/warehouses/{warehouse_id}/queue")
+@router.get("/warehouses/{warehouse_id}/queue", response_model=Json)
 async def queue(
     warehouse_id: Id,
     engine: EngineDep,
+    masters: MastersDep,
     _: Reader,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     kind: Kind | None = None,
     status: Literal["open", "claimed"] = "open",
     claimed_by: Annotated[str | None, Query(max_length=64)] = None,
-    cursor: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
-) -> Json:
+    cursor: Annotated[str, Query(max_length=200, description="`next` of the page before")] = "",
+) -> Response:
     """What to do next in a warehouse, most urgent first: tier, deadline, carrier cut-off (E1). Work of held orders is not
-    in it. `status=claimed&claimed_by=<person>` lists what a person has begun."""
-    where: dict[str, Any] = {"warehouse_id": warehouse_id, "status": status}
+    in it. `status=claimed&claimed_by=<person>` lists what a person has begun.
+
+    Follow `next` for more: a page costs the same wherever it is in the queue. Work that arrives meanwhile and is more
+    urgent than where you are is on the first page of the next round."""
+    where: dict[str, Any] = {"queue": queue_of(warehouse_id, status), "place__gt": cursor}
     where |= {"kind": kind.value} if kind else {}
     where |= {"claimed_by": claimed_by} if claimed_by else {}
 
     async def work(tx: Tx) -> Json:
-        found = await tx.find(TASKS, where, order_by=QUEUE_ORDER, limit=limit + 1, offset=cursor)
+        found = await tx.find(TASKS, where, order_by=("place",), limit=limit + 1)
         shown = found[:limit]
-        products = await products_of(tx, (line.sku for task in shown for line in task.lines))
-        following = str(cursor + limit) if len(found) > limit else None
+        products = await masters.load(tx, PRODUCTS, (line.sku for task in shown for line in task.lines))
+        following = shown[-1].place if len(found) > limit else None
         return {"items": [task_view(task, products) for task in shown], "next": following}
 
-    return await engine.read(work)
+    # As bytes: what the framework would check and convert once more here is half the cost of a page.
+    return Response(to_json(await engine.read(work)), media_type="application/json")
 
 
 @router.get("/fulfilment-orders/{fulfilment_order_id}")
@@ -82,7 +90,7 @@ async def read_fulfilment_order(fulfilment_order_id: Id, engine: EngineDep, _: R
         job = floor.work_on(order, fulfilment_order_id)
         products = await products_of(tx, (g.sku for g in job.goods))
         crew = await people(tx)
-        notes = await tx.find(TRACE, {"order_id": order.order_id}, order_by=("number",))
+        notes = await trace(tx, order)
         owner = crew.get(job.claimed_by or "") or owner_of_prepare(list(crew.values()), job.warehouse_id)
         return {
             **fulfilment_order_view(order, job, products),
@@ -100,7 +108,7 @@ async def read_order(order_id: Id, engine: EngineDep, _: Reader) -> Json:
     async def work(tx: Tx) -> Json:
         order = await _known(tx, order_id)
         products = await products_of(tx, (g.sku for f in order.fulfilment_orders for g in f.goods))
-        notes = await tx.find(TRACE, {"order_id": order_id}, order_by=("number",))
+        notes = await trace(tx, order)
         return {
             "order_id": order_id,
             "tier": order.urgency.tier.value if order.urgency else None,
@@ -198,12 +206,8 @@ async def pack(fulfilment_order_id: Id, body: PackBody, engine: EngineDep, calle
         order = orders[order_id]
         work = floor.work_on(order, fulfilment_order_id)
         units = floor.units_to_pack(order, fulfilment_order_id, body.units)
-        planned = packing_of(work, units, await products_of(tx, (g.sku for g in work.goods)))
-        wrapping = Wrapping(
-            box=body.box or planned.box,
-            weight_g=planned.weight_g if body.weight_g is None else body.weight_g,
-            valuable=planned.valuable,
-        )
+        products = await products_of(tx, (g.sku for g in work.goods))
+        wrapping = wrapping_of(work, units, products, body.box, body.weight_g)
         return floor.pack(order, fulfilment_order_id, body.units, wrapping, body.by, tx.now)
 
     async def show(tx: Tx, order: Order) -> Json:

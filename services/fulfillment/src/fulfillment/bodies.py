@@ -13,6 +13,8 @@ Code = Annotated[str, Field(min_length=1, max_length=128)]
 Token = Annotated[str, Field(min_length=8, max_length=64)]
 Pieces = Annotated[int, Field(ge=1, le=100_000)]
 Counted = Annotated[int, Field(ge=0, le=100_000)]
+Box = Annotated[str, Field(min_length=1, max_length=40)]
+Grams = Annotated[int, Field(ge=0, le=5_000_000)]
 LineNumber = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
@@ -58,16 +60,6 @@ class ScansBody(By):
     scans: Annotated[tuple[ScanBody, ...], Field(min_length=1, max_length=500)]
 
 
-class BulkRow(ScanBody):
-    """One confirmation of a conveyor or warehouse control system."""
-
-    fulfilment_order_id: Annotated[str, Field(min_length=1, max_length=100)]
-    by: Person
-
-
-BulkBody = Annotated[list[BulkRow], Field(min_length=1, max_length=500)]
-
-
 class ShortLine(Body):
     line: LineNumber
     quantity: Pieces
@@ -80,9 +72,42 @@ class ShortBody(By):
 
 
 class PackBody(By):
-    box: Annotated[str, Field(min_length=1, max_length=40)] | None = None
-    weight_g: Annotated[int, Field(ge=0, le=5_000_000)] | None = None
+    box: Box | None = None
+    weight_g: Grams | None = None
     units: Units | None = None
+
+
+class KnownScan(ScanBody):
+    """A scan that is recognised when it is sent again."""
+
+    scan_id: Token
+
+
+class Wrapped(Body):
+    """How the goods are packed; what is not named is worked out."""
+
+    box: Box | None = None
+    weight_g: Grams | None = None
+
+
+class Confirmation(By):
+    """What was done with one fulfilment order: pieces picked and, with `pack`, put into a parcel."""
+
+    fulfilment_order_id: Annotated[str, Field(min_length=1, max_length=100)]
+    scans: Annotated[tuple[KnownScan, ...], Field(max_length=500)] = ()
+    pack: Wrapped | None = Field(
+        default=None, description="Pack all that is picked: {} lets box and weight be worked out"
+    )
+
+    @model_validator(mode="after")
+    def _something(self) -> Confirmation:
+        if not self.scans and self.pack is None:
+            raise ValueError("confirm scans, or pack, or both")
+        return self
+
+
+class ConfirmationsBody(Body):
+    confirmations: Annotated[tuple[Confirmation, ...], Field(min_length=1, max_length=500)]
 
 
 class CountedLine(Body):

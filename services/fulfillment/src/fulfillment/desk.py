@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -12,11 +12,14 @@ from expedite_chassis import Caller, FieldProblem, Problem, require
 from expedite_events import PersonChanged, ProductChanged
 from expedite_messaging import Tx
 from fulfillment.bodies import ScanBody
+from fulfillment.domain.copies import Barcode
 from fulfillment.domain.floor import Scan
 from fulfillment.domain.model import Refused
 from fulfillment.store import BARCODES, PEOPLE, PRODUCTS
+from fulfillment.views import Products
 
 T = TypeVar("T")
+Barcodes = Mapping[str, Barcode | None]
 
 _ORDER_OF = re.compile(r"(?P<order>.{1,64}?)-(F\d{1,9}(-B\d{1,9})?|T\d{1,9})")
 
@@ -40,6 +43,7 @@ _TITLES = {
     "too-late": "Too late",
     "not-picked": "Not picked yet",
     "not-dispatched": "Not dispatched yet",
+    "other-warehouse": "Work of another warehouse",
     "unknown-fulfilment-order": "Unknown fulfilment order",
     "unknown-transfer": "Unknown transfer",
     "unknown-put-back": "Unknown put-back",
@@ -73,15 +77,18 @@ async def reader(request: Request) -> Caller:
     return caller
 
 
-def refuse_impostor(caller: Caller, by: Iterable[str]) -> None:
+def refuse_impostor(caller: Caller, by: Sequence[str], pointer: Callable[[int], str] = lambda _: "/by") -> None:
     """A person signs with their own name; only machines name the person in front of them. 403 `not-you` otherwise."""
-    if caller.person_id is not None and any(name != caller.person_id for name in by):
+    if caller.person_id is None:
+        return
+    wrong = next((i for i, name in enumerate(by) if name != caller.person_id), None)
+    if wrong is not None:
         raise Problem(
             403,
             "not-you",
             "That is not you",
             detail=f"You are signed in as {caller.person_id}; work is signed with your own name.",
-            errors=[FieldProblem(pointer="/by", code="not-you", message=f"Send {caller.person_id}.")],
+            errors=[FieldProblem(pointer=pointer(wrong), code="not-you", message=f"Send {caller.person_id}.")],
         )
 
 
@@ -100,19 +107,24 @@ async def refuse_inactive(tx: Tx, by: str) -> None:
 
 
 async def resolve(tx: Tx, scans: Sequence[ScanBody], own_skus: Iterable[str]) -> list[Scan]:
-    """What was scanned, as SKUs. A code is a barcode, or the SKU itself as labels on shelves have it."""
-    own = set(own_skus)
+    """What was scanned, as SKUs."""
     codes = {s.code for s in scans}
-    barcodes = await tx.load(BARCODES, codes)
-    products = await tx.load(PRODUCTS, codes)
+    barcodes, products = await tx.load(BARCODES, codes), await tx.load(PRODUCTS, codes)
+    known = {code: barcodes.get(code) for code in codes}
+    return read_codes(scans, known, {code: products.get(code) for code in codes}, set(own_skus))
 
-    def sku(code: str) -> str | None:
+
+def read_codes(scans: Sequence[ScanBody], barcodes: Barcodes, products: Products, own_skus: set[str]) -> list[Scan]:
+    """What was scanned, as SKUs. A code is a barcode, or the SKU itself as labels on shelves have it."""
+    found: list[Scan] = []
+    for scan in scans:
+        code = scan.code
         known = barcodes.get(code)
-        if known is not None and known.sku is not None:
-            return known.sku
-        return code if code in own or code in products else None
-
-    return [Scan(code=s.code, sku=sku(s.code), quantity=s.quantity, scan_id=s.scan_id) for s in scans]
+        sku = known.sku if known is not None else None
+        if sku is None and (code in own_skus or products.get(code) is not None):
+            sku = code
+        found.append(Scan(code=code, sku=sku, quantity=scan.quantity, scan_id=scan.scan_id))
+    return found
 
 
 async def products_of(tx: Tx, skus: Iterable[str]) -> dict[str, ProductChanged]:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import datetime
+from functools import cache
+
 from expedite_events import (
     CancelRequested,
+    Decision,
+    Event,
     Lane,
     OrderCancelled,
     OrderClosed,
@@ -19,79 +25,65 @@ from expedite_events import (
 from expedite_messaging import Batch, Handlers, Received, Tx
 from fulfillment.domain import changes, custody, transfers
 from fulfillment.domain.copies import Barcode, newer, next_cut_off
+from fulfillment.domain.model import Order
+from fulfillment.masters import learned
 from fulfillment.store import BARCODES, PEOPLE, PRODUCTS, WAREHOUSES, floor
 
 handlers = Handlers("fulfillment")
+CutOffs = Callable[[str, str | None], datetime | None]
 
 
 @handlers.on(StockReserved)
-async def open_fulfilment_order(batch: Batch[Received[StockReserved]], tx: Tx) -> None:
-    """A fulfilment order arrives: it joins the pick queue, less what was cancelled before it came."""
-    orders = await floor(tx, batch.keys)
-    warehouses = await tx.load(WAREHOUSES, {r.event.warehouse_id for r in batch})
-    for received in batch:
-        event = received.event
-        cut_off = next_cut_off(warehouses.get(event.warehouse_id), event.brief.carrier_preference, tx.now)
-        orders.apply(received, custody.arrive(orders[received.key], event, cut_off, tx.now))
-
-
-@handlers.on(CancelRequested)
-async def cancel_units(batch: Batch[Received[CancelRequested]], tx: Tx) -> None:
-    """Units shall not be delivered: open ones are freed, picked ones wait for put-back, absent ones are remembered."""
-    orders = await floor(tx, batch.keys)
-    for received in batch:
-        orders.apply(received, custody.cancel(orders[received.key], received.event, tx.now))
-
-
-@handlers.on(OrderHeld)
-async def hold_order(batch: Batch[Received[OrderHeld]], tx: Tx) -> None:
-    """Nothing of the order is offered while a hold is open."""
-    orders = await floor(tx, batch.keys)
-    for received in batch:
-        orders.apply(received, changes.hold(orders[received.key], received.event))
-
-
-@handlers.on(OrderHoldReleased)
-async def release_order(batch: Batch[Received[OrderHoldReleased]], tx: Tx) -> None:
-    """A hold ended; with the last one the order's work is offered again."""
-    orders = await floor(tx, batch.keys)
-    for received in batch:
-        orders.apply(received, changes.release(orders[received.key], received.event))
-
-
-@handlers.on(OrderCancelled)
-async def end_cancelled(batch: Batch[Received[OrderCancelled]], tx: Tx) -> None:
-    """Every unit was cancelled: nothing starts any more."""
-    orders = await floor(tx, batch.keys)
-    for received in batch:
-        orders.apply(received, changes.end(orders[received.key], "cancelled"))
-
-
-@handlers.on(OrderClosed)
-async def end_closed(batch: Batch[Received[OrderClosed]], tx: Tx) -> None:
-    """Every unit is accounted for: nothing starts any more."""
-    orders = await floor(tx, batch.keys)
-    for received in batch:
-        orders.apply(received, changes.end(orders[received.key], "closed"))
-
-
-@handlers.on(PriorityAssigned)
-async def raise_urgency(batch: Batch[Received[PriorityAssigned]], tx: Tx) -> None:
-    """A raised order moves up in the queues and its parcels are announced again on the express lane."""
-    # Revision 1 travels on with the work itself; reading every new order's row for it would halve the pipeline.
-    raised = [r for r in batch if r.event.urgency.revision > 1]
-    orders = await floor(tx, {r.key for r in raised})
-    for received in raised:
-        overtakes = received.lane is Lane.EXPRESS
-        orders.apply(received, changes.prioritise(orders[received.key], received.event, overtakes=overtakes))
-
-
 @handlers.on(TransferRequested)
-async def open_transfer(batch: Batch[Received[TransferRequested]], tx: Tx) -> None:
-    """A transfer joins the queue of the sending warehouse."""
-    orders = await floor(tx, batch.keys)
-    for received in batch:
-        orders.apply(received, transfers.request(orders[received.key], received.event, tx.now))
+@handlers.on(PriorityAssigned)
+@handlers.on(CancelRequested)
+@handlers.on(OrderHeld)
+@handlers.on(OrderHoldReleased)
+@handlers.on(OrderCancelled)
+@handlers.on(OrderClosed)
+async def work_on_orders(batch: Batch[Received[Event]], tx: Tx) -> None:
+    """Everything that happens to an order's work: one load and one save per order, however many events of it came."""
+    # Revision 1 travels on with the work itself; reading every new order's row for it would halve the pipeline.
+    told = [r for r in batch if not (isinstance(r.event, PriorityAssigned) and r.event.urgency.revision == 1)]
+    orders = await floor(tx, {r.key for r in told})
+    cut_offs = await _cut_offs(tx, {r.event.warehouse_id for r in told if isinstance(r.event, StockReserved)})
+    for received in told:
+        orders.apply(received, _decide(orders[received.key], received, cut_offs, tx.now))
+
+
+def _decide(order: Order, received: Received[Event], cut_offs: CutOffs, now: datetime) -> Decision[Order]:
+    match received.event:
+        case StockReserved() as event:
+            # It joins the pick queue, less what was cancelled before it came.
+            cut_off = cut_offs(event.warehouse_id, event.brief.carrier_preference)
+            return custody.arrive(order, event, cut_off, now)
+        case TransferRequested() as event:
+            return transfers.request(order, event, now)
+        case PriorityAssigned() as event:
+            return changes.prioritise(order, event, overtakes=received.lane is Lane.EXPRESS)
+        case CancelRequested() as event:
+            return custody.cancel(order, event, now)
+        case OrderHeld() as event:
+            return changes.hold(order, event)
+        case OrderHoldReleased() as event:
+            return changes.release(order, event)
+        case OrderCancelled():
+            return changes.end(order, "cancelled")
+        case OrderClosed():
+            return changes.end(order, "closed")
+        case other:
+            raise TypeError(f"{type(other).__name__} is not about an order's work")
+
+
+async def _cut_offs(tx: Tx, warehouse_ids: set[str]) -> CutOffs:
+    """The next cut-off per warehouse and preferred carrier at this moment, worked out once per batch."""
+    warehouses = await tx.load(WAREHOUSES, warehouse_ids)
+
+    @cache
+    def cut_off(warehouse_id: str, carrier_id: str | None) -> datetime | None:
+        return next_cut_off(warehouses.get(warehouse_id), carrier_id, tx.now)
+
+    return cut_off
 
 
 @handlers.on(ProductChanged)
@@ -111,6 +103,7 @@ async def learn_product(batch: Batch[Received[ProductChanged]], tx: Tx) -> None:
         for code in product.barcodes:
             barcodes.put(Barcode(code=code, sku=product.sku))
         products.put(product)
+    learned()
 
 
 @handlers.on(WarehouseChanged)
@@ -120,6 +113,7 @@ async def learn_warehouse(batch: Batch[Received[WarehouseChanged]], tx: Tx) -> N
     for received in batch:
         if newer(warehouses.get(received.event.warehouse_id), received.event):
             warehouses.put(received.event)
+    learned()
 
 
 @handlers.on(PersonChanged)
@@ -128,3 +122,4 @@ async def learn_person(batch: Batch[Received[PersonChanged]], tx: Tx) -> None:
     people = await tx.load(PEOPLE, batch.keys)
     for received in batch:
         people.put(received.event)
+    learned()

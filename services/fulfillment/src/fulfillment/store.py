@@ -12,7 +12,7 @@ from expedite_events import Decision, PersonChanged, ProductChanged, WarehouseCh
 from expedite_messaging import Book, Cause, Collection, Column, Tx
 from expedite_messaging.collection import metadata_naming
 from fulfillment.domain.copies import Barcode, Receipt
-from fulfillment.domain.model import Note, Order
+from fulfillment.domain.model import Note, Order, Page
 from fulfillment.domain.tasks import Task, tasks_of
 
 metadata = sa.MetaData(naming_convention=metadata_naming)
@@ -24,28 +24,24 @@ TASKS = Collection(
     metadata=metadata,
     key=("task_id",),
     columns=(
-        Column("warehouse_id", sa.Text()),
+        Column("queue", sa.Text()),
+        Column("place", sa.Text()),
         Column("kind", sa.Text()),
-        Column("status", sa.Text()),
-        Column("rank", sa.SmallInteger()),
-        Column("deadline", sa.DateTime(timezone=True)),
-        Column("cut_off", sa.DateTime(timezone=True)),
         Column("claimed_by", sa.Text()),
-        Column("order_id", sa.Text(), index=True),
     ),
     constraints=(
-        sa.Index("ix_task_queue", "warehouse_id", "status", "rank", "deadline", "cut_off", "task_id"),
-        sa.CheckConstraint("rank >= 0", name="rank"),
+        # Finished and waiting tasks are in no queue, so that the index stays as small as the open work (E1).
+        sa.Index("ix_task_queue", "queue", "place", "kind", postgresql_where=sa.text("queue IS NOT NULL")),
     ),
 )
-TRACE = Collection("trace", Note, metadata=metadata, key=("order_id", "number"))
+TRACE = Collection("trace", Page, metadata=metadata, key=("order_id", "number"))
 PRODUCTS = Collection("product", ProductChanged, metadata=metadata, key=("sku",))
 BARCODES = Collection("barcode", Barcode, metadata=metadata, key=("code",))
 WAREHOUSES = Collection("warehouse", WarehouseChanged, metadata=metadata, key=("warehouse_id",))
 PEOPLE = Collection("person", PersonChanged, metadata=metadata, key=("person_id",))
 RECEIPTS = Collection("receipt", Receipt, metadata=metadata, key=("receipt_id",))
 
-QUEUE_ORDER = ("rank", "deadline", "cut_off", "task_id")
+NOTES_PER_PAGE = 40  # what an order of many scans rewrites with each further one stays small
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +60,11 @@ class Floor:
         state: Order = decision.state
         before = self.orders[state.order_id]
         if state is not before:
-            for note in state.notes:
-                self.tx.add(TRACE, note)
-            state = state.model_copy(update={"notes": ()}) if state.notes else state
-            known = tasks_of(before)
-            for task in tasks_of(state).values():
-                if known.get(task.task_id) != task:
-                    self.tasks.put(task)
+            if len(state.notes) > NOTES_PER_PAGE:
+                state, page = state.turned()
+                self.tx.add(TRACE, page)
+            for task in tasks_of(state, before).values():
+                self.tasks.put(task)
             self.orders.put(state)
         self.tx.emit(cause, decision)
         return state
@@ -80,3 +74,9 @@ async def floor(tx: Tx, order_ids: Iterable[str]) -> Floor:
     """The orders of these ids, blank ones for those never heard of."""
     # Tasks are derived whole from their order, so their rows are written without being read.
     return Floor(tx, await tx.load(ORDERS, order_ids), await tx.load(TASKS, ()))
+
+
+async def trace(tx: Tx, order: Order) -> list[Note]:
+    """Everything that was done with an order, in the order it was done (E6)."""
+    pages = await tx.find(TRACE, {"order_id": order.order_id}, order_by=("number",)) if order.pages else []
+    return [*(note for page in pages for note in page.notes), *order.notes]

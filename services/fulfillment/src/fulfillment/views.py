@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from expedite_events import PersonChanged, ProductChanged, Units
+from fulfillment.domain.floor import Wrapping
 from fulfillment.domain.model import FulfilmentOrder, Note, Order, Transfer
 from fulfillment.domain.packing import Item, Packing, plan
 from fulfillment.domain.tasks import Task, tasks_of
 
-Products = Mapping[str, ProductChanged]
+Products = Mapping[str, ProductChanged | None]
 
 
 def packing_of(work: FulfilmentOrder, units: Units, products: Products) -> Packing:
@@ -27,6 +28,18 @@ def packing_of(work: FulfilmentOrder, units: Units, products: Products) -> Packi
                 ) if known else Item(quantity=pieces)
             )  # fmt: skip
     return plan(items)
+
+
+def wrapping_of(
+    work: FulfilmentOrder, units: Units, products: Products, box: str | None, weight_g: int | None
+) -> Wrapping:
+    """How these units are packed: as the packer says, and worked out where they say nothing (E3)."""
+    planned = packing_of(work, units, products)
+    return Wrapping(
+        box=box or planned.box,
+        weight_g=planned.weight_g if weight_g is None else weight_g,
+        valuable=planned.valuable,
+    )
 
 
 def fulfilment_order_view(order: Order, work: FulfilmentOrder, products: Products) -> dict[str, Any]:
@@ -50,7 +63,7 @@ def fulfilment_order_view(order: Order, work: FulfilmentOrder, products: Product
                 "line": goods.line,
                 "sku": goods.sku,
                 "name": goods.name,
-                "barcodes": list(products[goods.sku].barcodes) if goods.sku in products else [],
+                "barcodes": _barcodes(products.get(goods.sku)),
                 "quantity": len(work.units.on_line(goods.line)),
                 "open": len(work.open.on_line(goods.line)),
                 "picked": len(work.picked.on_line(goods.line)),
@@ -96,11 +109,14 @@ def transfer_view(order: Order, transfer: Transfer) -> dict[str, Any]:
 
 def task_view(task: Task, products: Products) -> dict[str, Any]:
     """One entry of a queue, with all a picker or a robot needs to do it."""
-    shown = task.model_dump(mode="json", exclude={"rank"})
+    shown = task.model_dump(mode="json")
     for line in shown["lines"]:
-        known = products.get(line["sku"])
-        line["barcodes"] = list(known.barcodes) if known else []
+        line["barcodes"] = _barcodes(products.get(line["sku"]))
     return shown
+
+
+def _barcodes(product: ProductChanged | None) -> list[str]:
+    return list(product.barcodes) if product else []
 
 
 def trace_view(notes: Iterable[Note], people: Mapping[str, PersonChanged]) -> list[dict[str, Any]]:

@@ -90,6 +90,22 @@ async def test_the_queue_is_ordered_by_tier_then_deadline(make: Any, service: An
     assert [t["order_id"][-1] for t in rest["items"]] == ["1"] and rest["next"] is None
 
 
+async def test_a_page_of_the_queue_follows_the_last_one_whatever_happens(
+    make: Any, service: Any, floor: httpx.AsyncClient
+):
+    """E1: work that is taken or that jumps in while somebody turns pages makes no other work seen twice or never."""
+    for serial in range(2, 8):
+        await service.hear(make.reserved(UNITS, order=f"20261123-EC-{serial:06d}", urgency=make.urgency(hours=serial)))
+    first = (await floor.get("/warehouses/HUL/queue?limit=3")).json()
+    assert [t["order_id"][-1] for t in first["items"]] == ["2", "3", "4"]
+    await floor.post(f"/fulfilment-orders/{first['items'][0]['task_id']}/claim", json={"by": "pete"})
+    await service.hear(make.reserved(UNITS, order="20261123-EC-000009", urgency=make.urgency(Tier.URGENT)))
+    rest = (await floor.get("/warehouses/HUL/queue", params={"limit": 50, "cursor": first["next"]})).json()
+    assert [t["order_id"][-1] for t in rest["items"]] == ["5", "6", "7", "1"] and rest["next"] is None
+    again = (await floor.get("/warehouses/HUL/queue?limit=1")).json()
+    assert [t["order_id"][-1] for t in again["items"]] == ["9"]
+
+
 @pytest.mark.parametrize(
     ("rows", "code", "pointer", "expected"),
     [
@@ -199,32 +215,6 @@ async def test_urgent_work_leaves_on_the_express_lane(make: Any, service: Any, f
     assert (service.said[0].box, service.said[0].weight_g) == ("tube", 99)
 
 
-async def test_conveyors_confirm_in_bulk_with_a_verdict_per_row(make: Any, service: Any, floor: httpx.AsyncClient):
-    """E2: a refused row stops no other; rows of an order that waits for repair are refused alone."""
-    await service.hear(make.reserved(UNITS, order="20261123-EC-000002"))
-    await service.hear(make.reserved(UNITS, "F2", order="20261123-EC-000002"))  # a doubled custody parks the key
-    row = {"fulfilment_order_id": f"{make.order}-F1", "barcode": CODE_1, "quantity": 2, "by": "belt-4"}
-    answer = await floor.post(
-        "/scans",
-        json=[
-            row,
-            row,
-            row | {"barcode": "nonsense"},
-            row | {"barcode": CODE_2, "quantity": 1},
-            row | {"fulfilment_order_id": "20261123-EC-000002-F1"},
-            row | {"fulfilment_order_id": "nobody-knows"},
-        ],
-    )
-    verdicts = answer.json()["items"]
-    assert [(v["outcome"], v.get("code")) for v in verdicts] == [
-        ("done", None), ("refused", "wrong-quantity"), ("refused", "unknown-code"), ("done", None),
-        ("refused", "parked"), ("refused", "unknown-fulfilment-order"),
-    ]  # fmt: skip
-    assert len((await service.order()).fulfilment_orders[0].picked) == 3
-    parked = await floor.post("/fulfilment-orders/20261123-EC-000002-F1/claim", json={"by": "pete"})
-    assert parked.status_code == 409 and parked.json()["type"] == "/problems/parked"
-
-
 async def test_transfers_over_http(make: Any, service: Any, floor: httpx.AsyncClient):
     """E5: out of one queue, into the other, with differences."""
     await service.hear(make.transfer(Units.of(1, 1, 3)))
@@ -287,8 +277,9 @@ async def test_a_person_signs_with_their_own_name(service: Any, floor: httpx.Asy
     async with client(spec, service.engine, anonymous=True, runtime=runtime, headers=headers) as anna:
         forged = await anna.post(f"{fo}/claim", json={"by": "pete"})
         assert forged.status_code == 403 and forged.json()["errors"][0]["pointer"] == "/by"
-        rows = [{"fulfilment_order_id": "x", "sku": "SKU-1", "by": "pete"}]
-        assert (await anna.post("/scans", json=rows)).status_code == 403
+        said = [{"fulfilment_order_id": "x", "pack": {}, "by": by} for by in ("anna", "pete")]
+        forged = await anna.post("/warehouses/HUL/confirmations", json={"confirmations": said})
+        assert forged.status_code == 403 and forged.json()["errors"][0]["pointer"] == "/confirmations/1/by"
         assert (await anna.post(f"{fo}/claim", json={"by": "anna"})).status_code == 200
 
 

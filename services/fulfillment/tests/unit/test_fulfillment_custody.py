@@ -59,7 +59,7 @@ def test_work_arrives_once_and_again_only_raises_urgency(make: Any):
     again = custody.arrive(order, make.reserved(THREE, urgency=make.urgency(Tier.URGENT, 2)), None, make.now)
     assert again.outcome == "already_done" and again.events == ()
     assert len(again.state.fulfilment_orders) == 1
-    assert tasks_of(again.state)[fo(make)].rank == 0
+    assert tasks_of(again.state)[fo(make)].tier is Tier.URGENT
     late = custody.arrive(again.state, make.reserved(THREE), None, make.now)
     assert late.state is again.state
 
@@ -167,7 +167,7 @@ async def test_a_raised_order_moves_up_and_its_parcels_are_announced_again_on_th
     decision = changes.prioritise(order, raised, overtakes=True)
     assert decision.express is True
     assert [getattr(e, "parcel_id", "short") for e in decision.events] == [f"{make.order}-P2", "short"]
-    assert all(t.rank == 0 for t in tasks_of(decision.state).values())
+    assert all(t.tier is Tier.URGENT for t in tasks_of(decision.state).values())
     assert changes.prioritise(decision.state, raised, overtakes=True).outcome == "already_done"
 
     await service.hear(make.reserved(THREE), lane=Lane.STANDARD)

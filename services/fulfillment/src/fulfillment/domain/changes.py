@@ -23,7 +23,7 @@ def hold(order: Order, event: OrderHeld) -> Decision[Order]:
     if event.hold_id in order.released or any(h.hold_id == event.hold_id for h in order.holds):
         return already_done(order)
     opened = Hold(hold_id=event.hold_id, kind=event.kind.value, owner=event.owner)
-    return Decision(order.model_copy(update={"holds": (*order.holds, opened)}))
+    return Decision(order.put(holds=(*order.holds, opened)))
 
 
 def release(order: Order, event: OrderHoldReleased) -> Decision[Order]:
@@ -31,11 +31,9 @@ def release(order: Order, event: OrderHoldReleased) -> Decision[Order]:
     if event.hold_id in order.released:
         return already_done(order)
     return Decision(
-        order.model_copy(
-            update={
-                "holds": tuple(h for h in order.holds if h.hold_id != event.hold_id),
-                "released": (*order.released, event.hold_id),
-            }
+        order.put(
+            holds=tuple(h for h in order.holds if h.hold_id != event.hold_id),
+            released=(*order.released, event.hold_id),
         )
     )
 
@@ -44,7 +42,7 @@ def end(order: Order, how: str) -> Decision[Order]:
     """The order is `cancelled` or `closed`. A transfer under way goes on: inventory decides what its goods are for."""
     if order.ended:
         return already_done(order)
-    return Decision(order.model_copy(update={"ended": how}))
+    return Decision(order.put(ended=how))
 
 
 def prioritise(order: Order, event: PriorityAssigned, *, overtakes: bool) -> Decision[Order]:
@@ -52,7 +50,7 @@ def prioritise(order: Order, event: PriorityAssigned, *, overtakes: bool) -> Dec
     lane, so what we said on the slow one is said again there. Revision 1 says nothing that the work will not bring."""
     if event.urgency.revision <= order.waved:
         return already_done(order)
-    state = order.heard(event.urgency).model_copy(update={"waved": event.urgency.revision})
+    state = order.heard(event.urgency).put(waved=event.urgency.revision)
     again = announce_again(state) if (overtakes or event.urgency.express) and not order.ended else ()
     return Decision(state, again, express=True)
 

@@ -45,8 +45,10 @@ def arrive(order: Order, event: StockReserved, cut_off: datetime | None, now: da
         cut_off=cut_off,
     )
     doomed = Units.union(units for _, units in due(heard, work, work.units))
-    work, answers = free(heard, work, doomed, now)
-    state = heard.model_copy(update={"fulfilment_orders": (*heard.fulfilment_orders, work)})
+    answers: tuple[UnitsCancelled, ...] = ()
+    if doomed:
+        work, answers = free(heard, work, doomed, now)
+    state = heard.put(fulfilment_orders=(*heard.fulfilment_orders, work))
     state = state.note(work.fulfilment_order_id, now, SYSTEM, "arrived", quantity=len(work.units))
     if doomed:
         state = state.note(
@@ -71,7 +73,7 @@ def free(
     """These units will not be delivered and lie on their shelf: every request due for them is answered. Inventory frees
     them once per (fulfilment order, unit), however many answers name them."""
     answers = tuple(_yes(order, work, ask.request_id, hit, now) for ask, hit in due(order, work, units))
-    return work.model_copy(update={"cancelled": work.cancelled | units}), answers
+    return work.put(cancelled=work.cancelled | units), answers
 
 
 def _yes(order: Order, work: FulfilmentOrder, request_id: str, units: Units, now: datetime) -> UnitsCancelled:
@@ -95,7 +97,7 @@ def cancel(order: Order, event: CancelRequested, now: datetime) -> Decision[Orde
     if not fresh:
         return already_done(order)
     asked = Ask(request_id=event.request_id, standing=event.standing, units=(known.units if known else fresh) | fresh)
-    state = order.model_copy(update={"asks": (*(a for a in order.asks if a.request_id != event.request_id), asked)})
+    state = order.put(asks=(*(a for a in order.asks if a.request_id != event.request_id), asked))
     answers: list[Event] = []
     touched = False
     for work in order.fulfilment_orders:
@@ -122,12 +124,10 @@ def _ask_put_back(state: Order, work_id: str, tote: Units, event: CancelRequeste
     work = state.fulfilment_order(work_id)
     assert work is not None
     task = PutBack(put_back_id=f"{work_id}-B{len(work.put_backs) + 1}", units=tote, asked_at=now)
-    work = work.model_copy(
-        update={
-            "picked": work.picked - tote,
-            "to_put_back": work.to_put_back | tote,
-            "put_backs": (*work.put_backs, task),
-        }
+    work = work.put(
+        picked=work.picked - tote,
+        to_put_back=work.to_put_back | tote,
+        put_backs=(*work.put_backs, task),
     )
     return state.replaced(work).note(
         work_id, now, event.requested_by, "put-back asked", quantity=len(tote), detail=event.reason
@@ -143,12 +143,10 @@ def confirm_put_back(order: Order, put_back_id: str, by: str, now: datetime) -> 
             continue
         if task.confirmed_by is not None:
             return already_done(order)
-        done = task.model_copy(update={"confirmed_by": by, "confirmed_at": now})
-        work = work.model_copy(
-            update={
-                "to_put_back": work.to_put_back - task.units,
-                "put_backs": tuple(done if p is task else p for p in work.put_backs),
-            }
+        done = task.put(confirmed_by=by, confirmed_at=now)
+        work = work.put(
+            to_put_back=work.to_put_back - task.units,
+            put_backs=tuple(done if p is task else p for p in work.put_backs),
         )
         work, answers = free(order, work, task.units, now)
         state = order.replaced(work).note(

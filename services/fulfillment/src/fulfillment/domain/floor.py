@@ -6,12 +6,12 @@ with what to do instead.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from expedite_events import Decision, Outcome, Units, Value, already_done
 from fulfillment.domain import changes
-from fulfillment.domain.model import FulfilmentOrder, Order, Parcel, Refused, ShortReport
+from fulfillment.domain.model import FulfilmentOrder, Note, Order, Parcel, Refused, ShortReport
 
 
 class Scan(Value):
@@ -66,14 +66,14 @@ def claim(order: Order, work_id: str, by: str, *, take_over: bool, now: datetime
     if work.claimed_by is not None and not take_over:
         raise Refused("claimed", f"{work.claimed_by} works on {work_id}. Take other work, or send take_over: true.")
     detail = f"taken over from {work.claimed_by}" if work.claimed_by else ""
-    state = order.replaced(work.model_copy(update={"claimed_by": by}))
+    state = order.replaced(work.put(claimed_by=by))
     return Decision(state.note(work_id, now, by, "claimed", detail=detail))
 
 
 def scan(order: Order, work_id: str, scans: Sequence[Scan], by: str, now: datetime) -> Decision[Order]:
     """Confirm picked pieces by barcode, all or none (E2). Picking claims the work for whoever does it."""
-    work = work_on(order, work_id)
-    state, fresh = order, False
+    before = work = work_on(order, work_id)
+    notes: list[Note] = []
     for index, one in enumerate(scans):
         if one.scan_id is not None and one.scan_id in work.seen:
             continue
@@ -82,37 +82,30 @@ def scan(order: Order, work_id: str, scans: Sequence[Scan], by: str, now: dateti
             continue
         # Checked where something would change, so that a repeated scan of work done is not an error.
         refuse_held(order)
-        fresh = True
-        work = work.model_copy(
-            update={
-                "picked": work.picked | taken,
-                "claimed_by": work.claimed_by or by,
-                "seen": (*work.seen, one.scan_id) if one.scan_id else work.seen,
-            }
+        work = work.put(
+            picked=work.picked | taken,
+            claimed_by=work.claimed_by or by,
+            seen=(*work.seen, one.scan_id) if one.scan_id else work.seen,
         )
-        state = state.replaced(work).note(work_id, now, by, "picked", quantity=len(taken), detail=one.sku or one.code)
-    return Decision(state) if fresh else already_done(order)
+        what = one.sku or one.code
+        notes.append(Note(container_id=work_id, at=now, by=by, did="picked", quantity=len(taken), detail=what))
+    if work is before:
+        return already_done(order)
+    return Decision(order.replaced(work).put(notes=(*order.notes, *notes)))
 
 
 def _take(work: FulfilmentOrder, one: Scan, index: int) -> Units:
     """The units a scan confirms; none when they are confirmed already. Raises `Refused` with what was expected."""
-    lines = {g.line for g in work.goods if g.sku == one.sku}
+    lines = sorted({g.line for g in work.goods if g.sku == one.sku})
     if not lines:
-        wanted = sorted({f"{g.sku} ({g.name})" for g in work.goods if work.open.on_line(g.line)})
-        expected = ", ".join(wanted) or "nothing more"
-        if one.sku is None:
-            raise Refused(
-                "unknown-code", f"No product has the code {one.code}. Expected: {expected}.", index=index,
-                expected=expected,
-            )  # fmt: skip
-        raise Refused(
-            "wrong-item", f"{one.sku} does not belong to {work.fulfilment_order_id}. Expected: {expected}.",
-            index=index, expected=expected,
-        )  # fmt: skip
-    mine = Units.union(work.units.on_line(line) for line in sorted(lines))
-    left, done, gone = mine & work.open, mine & (work.picked | work.packed), mine & (work.cancelled | work.to_put_back)
+        raise _misread(work, one, index)
+    mine = work.units.on_line(lines[0])
+    for line in lines[1:]:
+        mine |= work.units.on_line(line)
+    left = mine - work.picked - work.packed - work.short - work.cancelled - work.to_put_back
     if one.quantity <= len(left):
         return left.first_n(one.quantity)
+    done, gone = mine & (work.picked | work.packed), mine & (work.cancelled | work.to_put_back)
     if not left:
         if gone:
             raise Refused(
@@ -127,6 +120,17 @@ def _take(work: FulfilmentOrder, one: Scan, index: int) -> Units:
         "wrong-quantity", f"{one.quantity} of {one.sku} are too many: {len(left)} are left to pick.",
         index=index, expected=str(len(left)),
     )  # fmt: skip
+
+
+def _misread(work: FulfilmentOrder, one: Scan, index: int) -> Refused:
+    """What was scanned is none of the goods that are wanted."""
+    left = work.open
+    expected = ", ".join(sorted({f"{g.sku} ({g.name})" for g in work.goods if left.on_line(g.line)})) or "nothing more"
+    if one.sku is None:
+        detail = f"No product has the code {one.code}. Expected: {expected}."
+        return Refused("unknown-code", detail, index=index, expected=expected)
+    detail = f"{one.sku} does not belong to {work.fulfilment_order_id}. Expected: {expected}."
+    return Refused("wrong-item", detail, index=index, expected=expected)
 
 
 def report_short(
@@ -157,12 +161,10 @@ def report_short(
         return already_done(order)
     refuse_held(order)
     report = ShortReport(units=missing, reason=reason, by=by, at=now)
-    work = work.model_copy(
-        update={
-            "short": work.short | missing,
-            "shorts": (*work.shorts, report),
-            "seen": (*work.seen, report_id) if report_id else work.seen,
-        }
+    work = work.put(
+        short=work.short | missing,
+        shorts=(*work.shorts, report),
+        seen=(*work.seen, report_id) if report_id else work.seen,
     )
     state = order.replaced(work).note(work_id, now, by, "short", quantity=len(missing), detail=reason)
     return Decision(state, (changes.short(state, work, report),), express=order.express)
@@ -197,10 +199,17 @@ def units_to_pack(order: Order, work_id: str, asked: Units | None) -> Units:
 
 
 def pack(
-    order: Order, work_id: str, asked: Units | None, wrapping: Wrapping, by: str, now: datetime
+    order: Order,
+    work_id: str,
+    asked: Units | None,
+    wrapping: Wrapping,
+    by: str,
+    now: datetime,
+    *,
+    scan_id: str | None = None,
 ) -> Decision[Order]:
     """A parcel stands on the dock: custody of its units passes to shipping. Several parcels per fulfilment order are
-    fine."""
+    fine. `scan_id`: the first scan of the bulk confirmation that asks for it."""
     units = units_to_pack(order, work_id, asked)
     if not units:
         return already_done(order)
@@ -214,8 +223,37 @@ def pack(
         valuable=wrapping.valuable,
         packed_by=by,
         packed_at=now,
+        scan_id=scan_id,
     )
-    work = work.model_copy(update={"picked": work.picked - units, "packed": work.packed | units})
-    state = order.replaced(work).model_copy(update={"parcels": (*order.parcels, parcel)})
+    work = work.put(picked=work.picked - units, packed=work.packed | units)
+    state = order.replaced(work).put(parcels=(*order.parcels, parcel))
     state = state.note(work_id, now, by, "packed", quantity=len(units), detail=f"{parcel.parcel_id} in {parcel.box}")
     return Decision(state, (changes.packed(state, work, parcel),), outcome=Outcome.DONE, express=order.express)
+
+
+def confirm(
+    order: Order,
+    work_id: str,
+    scans: Sequence[Scan],
+    wrap: Callable[[FulfilmentOrder, Units], Wrapping] | None,
+    by: str,
+    now: datetime,
+) -> tuple[Decision[Order], Parcel | None]:
+    """What a conveyor did with a fulfilment order, whole or not at all: its scans and, when `wrap` is given, the parcel
+    that what is picked becomes (E2). Said again, with the same scan ids, it answers the same parcel and packs nothing
+    that was picked since. Raises `Refused`."""
+    picked = scan(order, work_id, scans, by, now)
+    if wrap is None:
+        return picked, None
+    work = work_on(picked.state, work_id)
+    mine = [p for p in order.parcels if p.fulfilment_order_id == work_id]
+    if picked.outcome is Outcome.ALREADY_DONE and scans:
+        for parcel in mine:
+            if parcel.scan_id is not None and parcel.scan_id == scans[0].scan_id:
+                return picked, parcel
+    units = units_to_pack(picked.state, work_id, None)
+    if not units:
+        return picked, mine[-1] if mine else None
+    first = scans[0].scan_id if scans else None
+    packed = pack(picked.state, work_id, units, wrap(work, units), by, now, scan_id=first)
+    return packed, packed.state.parcels[-1]

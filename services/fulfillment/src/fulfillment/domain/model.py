@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from pydantic import Field
-
 from expedite_events import NO_UNITS, LineGoods, OrderBrief, Settled, Stage, Units, Urgency, Value
 
 
@@ -32,14 +30,20 @@ class Hold(Value):
 class Note(Value):
     """One line of the trace: who did what when, and to how many units (E6)."""
 
-    order_id: str
-    number: str  # counted per order, zero-padded so that text sorts as numbers do
     container_id: str  # fulfilment order or transfer
     at: datetime
     by: str
     did: str
     quantity: int = 0
     detail: str = ""
+
+
+class Page(Value):
+    """A full page of an order's trace. What was noted since the last full page is in the order itself."""
+
+    order_id: str
+    number: str  # counted per order, zero-padded so that text sorts as numbers do
+    notes: tuple[Note, ...]
 
 
 class PutBack(Value):
@@ -115,6 +119,7 @@ class Parcel(Value):
     valuable: bool
     packed_by: str
     packed_at: datetime
+    scan_id: str | None = None  # the first scan of the bulk confirmation that packed it: how its repetition is known
 
 
 class Transfer(Value):
@@ -156,8 +161,8 @@ class Order(Value):
     transfers: tuple[Transfer, ...] = ()
     parcels: tuple[Parcel, ...] = ()
     ended: str | None = None  # cancelled, closed
-    noted: int = 0  # how many trace lines were written
-    notes: tuple[Note, ...] = Field(default=(), exclude=True)  # this decision's own; stored in their own table
+    pages: int = 0  # how many full pages of the trace were put away
+    notes: tuple[Note, ...] = ()  # the page of the trace that is being written
 
     @property
     def held(self) -> bool:
@@ -177,31 +182,25 @@ class Order(Value):
     def replaced(self, changed: FulfilmentOrder) -> Order:
         """This order with one fulfilment order exchanged for its next state."""
         same = changed.fulfilment_order_id
-        return self.model_copy(
-            update={
-                "fulfilment_orders": tuple(
-                    changed if f.fulfilment_order_id == same else f for f in self.fulfilment_orders
-                )
-            }
+        return self.put(
+            fulfilment_orders=tuple(changed if f.fulfilment_order_id == same else f for f in self.fulfilment_orders)
         )
 
     def moved(self, changed: Transfer) -> Order:
         """This order with one transfer exchanged for its next state."""
-        return self.model_copy(
-            update={"transfers": tuple(changed if t.transfer_id == changed.transfer_id else t for t in self.transfers)}
-        )
+        return self.put(transfers=tuple(changed if t.transfer_id == changed.transfer_id else t for t in self.transfers))
 
     def heard(self, urgency: Urgency) -> Order:
         """The highest revision wins, whichever event brings it; the very same object when nothing is new."""
         if self.urgency is not None and urgency.revision <= self.urgency.revision:
             return self
-        return self.model_copy(update={"urgency": urgency})
+        return self.put(urgency=urgency)
 
     def told(self, version: int, brief: OrderBrief) -> Order:
         """The content of the highest order version wins."""
         if version <= self.order_version:
             return self
-        return self.model_copy(update={"order_version": version, "brief": brief})
+        return self.put(order_version=version, brief=brief)
 
     def deadline(self, stage: Stage) -> datetime:
         """When a stage must be done: the promise itself when the stage has no deadline of its own."""
@@ -217,12 +216,13 @@ class Order(Value):
 
     def note(self, container_id: str, at: datetime, by: str, did: str, *, quantity: int = 0, detail: str = "") -> Order:
         """One more line of the trace."""
-        number = self.noted + 1
-        line = Note(
-            order_id=self.order_id, number=f"{number:08d}", container_id=container_id, at=at, by=by, did=did,
-            quantity=quantity, detail=detail,
-        )  # fmt: skip
-        return self.model_copy(update={"noted": number, "notes": (*self.notes, line)})
+        line = Note(container_id=container_id, at=at, by=by, did=did, quantity=quantity, detail=detail)
+        return self.put(notes=(*self.notes, line))
+
+    def turned(self) -> tuple[Order, Page]:
+        """This order with an empty page of the trace, and the page that was written so far."""
+        page = Page(order_id=self.order_id, number=f"{self.pages + 1:08d}", notes=self.notes)
+        return self.put(pages=self.pages + 1, notes=()), page
 
 
 class Refused(Exception):

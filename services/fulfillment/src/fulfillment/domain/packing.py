@@ -23,6 +23,11 @@ class Box(Value):
     def volume(self) -> int:
         return self.length_mm * self.width_mm * self.height_mm
 
+    @property
+    def sides(self) -> list[int]:
+        """Inner sides, shortest first."""
+        return sorted((self.length_mm, self.width_mm, self.height_mm))
+
 
 class Item(Value):
     """A product in a parcel: one piece's sizes in mm and weight in g (0: unknown), and how many pieces."""
@@ -72,9 +77,10 @@ def plan(items: Iterable[Item]) -> Packing:
     sides = [sorted((i.length_mm, i.width_mm, i.height_mm)) for i in items]
 
     def carries(box: Box) -> bool:
-        inner = sorted((box.length_mm, box.width_mm, box.height_mm))
-        fits = all(all(side <= room for side, room in zip(piece, inner, strict=True)) for piece in sides)
-        return fits and volume <= box.volume * _FILL and weight <= box.carries_g
+        if volume > box.volume * _FILL or weight > box.carries_g:
+            return False
+        inner = box.sides
+        return all(all(side <= room for side, room in zip(piece, inner, strict=True)) for piece in sides)
 
     box = next((b for b in BOXES if carries(b)), BOXES[-1])
     classes = sorted({i.product_class for i in items})

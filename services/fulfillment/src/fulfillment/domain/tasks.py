@@ -45,7 +45,6 @@ class Task(Value):
     kind: Kind
     status: Status
     tier: Tier
-    rank: int  # 0 is the most urgent tier
     deadline: datetime
     cut_off: datetime | None = None
     promise_by: datetime
@@ -56,20 +55,49 @@ class Task(Value):
     lines: tuple[TaskLine, ...]
     picked: int = 0  # pieces in the tote, to be packed
 
+    @property
+    def queue(self) -> str | None:
+        """The queue it is offered in; None for what is finished or waits."""
+        return queue_of(self.warehouse_id, self.status) if self.status in (Status.OPEN, Status.CLAIMED) else None
+
+    @property
+    def place(self) -> str:
+        """Where it stands in its queue, as text that sorts so: tier, deadline, carrier cut-off, id (E1)."""
+        return f"{self.tier.rank}{_ms(self.deadline)}{_ms(self.cut_off) if self.cut_off else _NEVER}{self.task_id}"
+
+
+def queue_of(warehouse_id: str, status: str) -> str:
+    """The name of a warehouse's queue of open or claimed work."""
+    return f"{status}/{warehouse_id}"
+
+
+_NEVER = "9" * 13
+
+
+def _ms(moment: datetime) -> str:
+    return f"{round(moment.timestamp() * 1000):013d}"
+
 
 def lines_of(units: Units, goods: tuple[LineGoods, ...]) -> tuple[TaskLine, ...]:
     """Pieces per line."""
     return tuple(
-        TaskLine(line=g.line, sku=g.sku, name=g.name, quantity=len(units.on_line(g.line)))
+        TaskLine(line=g.line, sku=g.sku, name=g.name, quantity=pieces)
         for g in goods
-        if units.on_line(g.line)
+        if (pieces := len(units.on_line(g.line)))
     )
 
 
-def tasks_of(order: Order) -> dict[str, Task]:
-    """Every task of an order by id, finished ones too: their rows must learn that they are finished."""
+def tasks_of(order: Order, before: Order | None = None) -> dict[str, Task]:
+    """The tasks of an order by id, finished ones too: their rows must learn that they are finished. With `before`, only
+    those that may have changed since."""
+    known: set[int] = set()
+    if before is not None and order.urgency is before.urgency and order.held == before.held:
+        # The rest of a task comes from its fulfilment order or transfer: the same object says the same.
+        known = {id(x) for x in (*before.fulfilment_orders, *before.transfers)}
     tasks: list[Task] = []
     for work in order.fulfilment_orders:
+        if id(work) in known:
+            continue
         tasks.append(_pick(order, work))
         tasks += [
             _task(
@@ -79,19 +107,20 @@ def tasks_of(order: Order) -> dict[str, Task]:
             )
             for p in work.put_backs
         ]  # fmt: skip
-    tasks += [_move(order, transfer) for transfer in order.transfers]
+    tasks += [_move(order, transfer) for transfer in order.transfers if id(transfer) not in known]
     return {task.task_id: task for task in tasks}
 
 
 def _pick(order: Order, work: FulfilmentOrder) -> Task:
-    if not (work.open or work.picked):
+    left = work.open
+    if not (left or work.picked):
         status = Status.DONE
     elif order.held:
         status = Status.WAITING
     else:
         status = Status.CLAIMED if work.claimed_by else Status.OPEN
     return _task(
-        order, work.fulfilment_order_id, work.warehouse_id, Kind.PICK, Stage.PREPARE, status, work.open, work.goods,
+        order, work.fulfilment_order_id, work.warehouse_id, Kind.PICK, Stage.PREPARE, status, left, work.goods,
         fulfilment_order_id=work.fulfilment_order_id, cut_off=work.cut_off, claimed_by=work.claimed_by,
         picked=len(work.picked),
     )  # fmt: skip
@@ -125,7 +154,6 @@ def _task(
         kind=kind,
         status=status,
         tier=urgency.tier,
-        rank=urgency.tier.rank,
         deadline=order.deadline(stage),
         cut_off=cut_off,
         promise_by=urgency.promise_by,

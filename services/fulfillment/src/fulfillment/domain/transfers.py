@@ -27,7 +27,7 @@ def request(order: Order, event: TransferRequested, now: datetime) -> Decision[O
         goods=event.goods,
         requested_at=event.requested_at,
     )
-    state = heard.model_copy(update={"transfers": (*heard.transfers, transfer)})
+    state = heard.put(transfers=(*heard.transfers, transfer))
     return Decision(state.note(transfer.transfer_id, now, SYSTEM, "transfer requested", quantity=len(transfer.units)))
 
 
@@ -63,7 +63,7 @@ def dispatch(
         return already_done(order)
     refuse_held(order)
     sent = _counted(transfer.units, found)
-    transfer = transfer.model_copy(update={"sent": sent, "sent_by": by, "sent_at": now})
+    transfer = transfer.put(sent=sent, sent_by=by, sent_at=now)
     state = order.moved(transfer).note(
         transfer_id, now, by, "dispatched", quantity=len(sent), detail=_missing(transfer.units - sent)
     )
@@ -82,7 +82,7 @@ def receive(order: Order, transfer_id: str, found: Sequence[Missing] | None, by:
     if not transfer.sent:
         raise Refused("too-late", f"{transfer_id} ended at {transfer.from_warehouse_id}: nothing was found to send.")
     arrived = _counted(transfer.sent, found)
-    transfer = transfer.model_copy(update={"arrived": arrived, "arrived_by": by, "arrived_at": now})
+    transfer = transfer.put(arrived=arrived, arrived_by=by, arrived_at=now)
     state = order.moved(transfer).note(
         transfer_id, now, by, "received", quantity=len(arrived), detail=_missing((transfer.sent or arrived) - arrived)
     )
