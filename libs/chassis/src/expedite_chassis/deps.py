@@ -19,11 +19,12 @@ _ODD_NUMBER = re.compile(rb"NaN|Infinity|[eE]\+?[0-9]{3}|[0-9]{200}")
 MAX_DEPTH = 64  # of a JSON body; what is deeper could exhaust the stack of whoever writes it out again
 
 
-def _engine(request: Request) -> Engine:
+# Dependencies are coroutines even where they wait for nothing: the framework runs plain functions in a thread each.
+async def _engine(request: Request) -> Engine:
     return cast(Engine, request.app.state.engine)
 
 
-def _runtime(request: Request) -> Runtime:
+async def _runtime(request: Request) -> Runtime:
     return cast(Runtime, request.app.state.runtime)
 
 

@@ -21,7 +21,7 @@ from order_intake.domain.cancelling import CancelAsk, cancel
 from order_intake.domain.channel import Channel, Format, Policy
 from order_intake.domain.holding import pay
 from order_intake.domain.order import Order, State
-from order_intake.placing import PlaceRequest, place_all
+from order_intake.placing import PlaceRequest, locks_of, place_all, prepared
 from order_intake.store import CHANNELS, CLAIMS, DELIVERIES, ORDERS, Claim, Delivery, Verdict
 
 log = structlog.get_logger("expedite.intake")
@@ -158,23 +158,49 @@ async def _attempt(
         return found[0].order_id if found else None
 
     known = await engine.read(lookup)
+    request = _request(inbound, mapped)
+    claimed = [key for key in (mapped.delivery_claim, claim_key) if key]
 
     async def work(tx: Tx) -> Delivery | None:
-        claims = await tx.load(CLAIMS, [key for key in (mapped.delivery_claim, claim_key) if key])
+        claims = await tx.load(CLAIMS, claimed)
         if claim_key and claims[claim_key].order_id != known:
             return None
-        verdict, order_id, detail = await _do(tx, inbound, mapped, claims, known, policy, again=again)
+        verdict, order_id, detail = await _do(tx, inbound, mapped, request, claims, known, policy, again=again)
         row = delivery.model_copy(update={"verdict": verdict, "order_id": order_id, "detail": detail})
         (await tx.load(DELIVERIES, [row.delivery_id])).put(row)
         return row
 
-    return await engine.transact([known] if known else [], work)
+    locks = {*locks_of(claimed), *(request.locks if request else ())}
+    return await engine.transact([*locks, known] if known else list(locks), work)
+
+
+def _request(inbound: Inbound, mapped: Mapped) -> PlaceRequest | None:
+    """What taking the delivery's order in asks for; None when it holds none."""
+    if mapped.action == "ignore" or mapped.content is None or mapped.order_claim is None:
+        return None
+    return prepared(
+        mapped.content,
+        channel=inbound.channel.id,
+        client=_client(inbound),
+        claims=(mapped.order_claim,),
+        cancelled=_reason(mapped) if mapped.action == "cancel" else None,
+        traceparent=inbound.traceparent,
+    )
+
+
+def _client(inbound: Inbound) -> str:
+    return f"{inbound.channel.format.value}:{inbound.channel.id}"
+
+
+def _reason(mapped: Mapped) -> str:
+    return f"Cancelled by the shop: {mapped.detail or 'no reason given'}"
 
 
 async def _do(
     tx: Tx,
     inbound: Inbound,
     mapped: Mapped,
+    request: PlaceRequest | None,
     claims: Book[Claim],
     known: str | None,
     policy: Policy,
@@ -185,34 +211,24 @@ async def _do(
     if key := mapped.delivery_claim:
         if claims[key].taken and not again:
             return "duplicate", known or claims[key].order_id, "this delivery came before"
-        claims.put(claims[key].model_copy(update={"order_id": known, "at": tx.now}))
-    if mapped.action == "ignore" or mapped.content is None or mapped.order_claim is None:
+        claims.put(claims[key].put(order_id=known, at=tx.now))
+    if request is None:
         return "ignored", known, mapped.detail
-    client = f"{inbound.channel.format.value}:{inbound.channel.id}"
-    reason = f"Cancelled by the shop: {mapped.detail or 'no reason given'}"
     if known is None:
-        request = PlaceRequest(
-            said=mapped.content,
-            channel=inbound.channel.id,
-            client=client,
-            claims=(mapped.order_claim,),
-            cancelled=reason if mapped.action == "cancel" else None,
-            traceparent=inbound.traceparent,
-        )
         (placed,) = await place_all(tx, [request], policy)
         if isinstance(placed, Problem):
             return "needs-mapping", None, placed.detail
         return ("cancelled" if mapped.action == "cancel" else "accepted"), placed.order_id, None
     cause = Root(key=known, traceparent=inbound.traceparent)
     if mapped.action == "cancel":
-        return await _cancel(tx, cause, policy, client, reason)
+        return await _cancel(tx, cause, policy, request.client, _reason(mapped))
     order = (await tx.load(ORDERS, [known]))[known]
-    paid = mapped.content.payment_state
+    paid = request.content.payment_state
     if order.content.payment_state == paid or paid == "unpaid" or order.state in (State.CANCELLED, State.CLOSED):
         return "duplicate", known, "the order is known and nothing new is said about its payment"
 
     def record(desk: Desk) -> Decision[Order]:
-        return pay(desk.order, paid, desk.channel, desk.products, tx.now, policy, by=client)
+        return pay(desk.order, paid, desk.channel, desk.products, tx.now, policy, by=request.client)
 
     await change_in(tx, cause, policy, record)
     return "paid", known, None

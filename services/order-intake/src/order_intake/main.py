@@ -9,7 +9,8 @@ from fastapi import FastAPI
 from expedite_chassis import Runtime, ServiceSpec, run
 from expedite_messaging import Engine
 from order_intake.api import router
-from order_intake.api.orders import BULK_LIMIT, products_loaded
+from order_intake.api.bulk import BULK_LIMIT
+from order_intake.api.orders import products_loaded
 from order_intake.handlers import handlers
 from order_intake.settings import IntakeSettings
 from order_intake.store import metadata

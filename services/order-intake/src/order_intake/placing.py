@@ -1,20 +1,22 @@
 """Taking orders in: identities are claimed, numbers given, orders decided, all requests of a group in one transaction.
 
-Lock order: idempotency records, claims, counters. Two posts that say the same order meet at its claim, and the second
-sees what the first did."""
+Two posts that say the same order meet at the lock of its claim (`PlaceRequest.locks`, held before `place_all` runs), and
+the second sees what the first did. Rows are locked after that: idempotency records, then counters, last of all, because
+every order of a channel waits for its counter."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC
+from typing import Any
 
 from expedite_chassis import Answer, FieldProblem, IdempotencyBook, KeyedRequest, Problem, open_idempotency
 from expedite_events import HoldKind, ProductChanged
 from expedite_messaging import Book, Root, Tx
 from order_intake.adapters.native import NativeOrder
 from order_intake.domain.channel import Channel, Counter, Policy
-from order_intake.domain.content import Content, digest, normalised
+from order_intake.domain.content import Content, normalised
 from order_intake.domain.holding import place, place_cancelled
 from order_intake.domain.order import Order, State
 from order_intake.domain.verify import UNKNOWN_SKU
@@ -26,13 +28,17 @@ ClaimKey = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class PlaceRequest:
-    """One order to take in. `claims` are its identities; `fingerprint` what was said, when saying something else under
-    the same identity is an error; `cancelled` the reason when the order is taken in only to be on record."""
+    """One order to take in, prepared before its transaction begins. `claims` are its identities; `fingerprint` what was
+    said, when saying something else under the same identity is an error; `same` the claim that an order of equal content
+    meets; `placed_now`: it was placed when it is taken in; `cancelled` the reason when the order is taken in only to be
+    on record."""
 
-    said: NativeOrder | Content
+    content: Content
     channel: str
     client: str
-    claims: tuple[ClaimKey, ...] = ()
+    claims: tuple[ClaimKey, ...]
+    same: ClaimKey | None
+    placed_now: bool = False
     fingerprint: str | None = None
     keyed: KeyedRequest | None = None
     cancelled: str | None = None
@@ -40,26 +46,68 @@ class PlaceRequest:
     trace_id: str | None = None
     traceparent: str | None = None
 
+    @property
+    def identities(self) -> tuple[ClaimKey, ...]:
+        return (*self.claims, self.same) if self.same else self.claims
+
+    @property
+    def locks(self) -> tuple[str, ...]:
+        """The keys to hold while this order is taken in."""
+        return locks_of(self.identities)
+
+
+def locks_of(claims: Iterable[ClaimKey]) -> tuple[str, ...]:
+    """The keys to hold while these claims are looked at."""
+    return tuple([f"claim|{scope}|{key}" for scope, key in claims])
+
+
+def prepared(
+    said: NativeOrder | Content, *, channel: str, client: str, claims: tuple[ClaimKey, ...] = (), **more: Any
+) -> PlaceRequest:
+    """The request to take an order in; everything about it that needs no transaction is done here."""
+    native = isinstance(said, NativeOrder)
+    content = said.content() if isinstance(said, NativeOrder) else said
+    if content.test:
+        # Test orders flow like others; the tag lets every reader leave them out of its figures.
+        content = content.put(tags=(*content.tags, "test"))
+    content = normalised(content)
+    fingerprint = content.fingerprint
+    return PlaceRequest(
+        content=content,
+        channel=channel,
+        client=client,
+        claims=claims,
+        same=("content", f"{channel}|{fingerprint}") if fingerprint else None,
+        placed_now=native and content.placed_at is None,
+        **more,
+    )
+
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """The order behind a request and the answer for its client; `fresh` when this request made it."""
+    """The order behind a request and what its client is told: `said` for an order, `repeated` for the answer that an
+    idempotency key got before. `fresh` when this request made the order."""
 
     order_id: str
     fresh: bool
-    answer: Answer
+    said: dict[str, Any] = field(default_factory=dict)
+    repeated: Answer | None = None
+
+    @property
+    def answer(self) -> Answer:
+        return self.repeated or Answer.of(202, self.said, {"Location": self.said["status_url"]})
 
 
 async def place_all(tx: Tx, requests: Sequence[PlaceRequest], policy: Policy) -> list[Placed | Problem]:
     """Answer every request, in order. A refusal is an answer too: it must not undo the others' work."""
     desk = await _Desk.open(tx, requests, policy)
     answers: list[Placed | Problem] = []
-    for request, content in zip(requests, desk.contents, strict=True):
+    for request in requests:
         try:
-            answers.append(desk.answer(request, content))
+            answers.append(desk.answer(request))
         except Problem as problem:
             answers.append(problem)
-    await await_products(tx, desk.created)
+    await await_products(tx, [order for order in desk.created if order.holds])
     return answers
 
 
@@ -69,7 +117,7 @@ class _Desk:
 
     tx: Tx
     policy: Policy
-    contents: list[Content]
+    day: str
     idempotency: IdempotencyBook
     channels: Book[Channel]
     claims: Book[Claim]
@@ -81,35 +129,35 @@ class _Desk:
     @classmethod
     async def open(cls, tx: Tx, requests: Sequence[PlaceRequest], policy: Policy) -> _Desk:
         idempotency = await open_idempotency(tx, IDEMPOTENCY, [r.keyed for r in requests if r.keyed])
-        contents = [_content(tx, request) for request in requests]
         channels = await tx.load(CHANNELS, {request.channel for request in requests})
-        claims = await tx.load(CLAIMS, {key for r, c in zip(requests, contents, strict=True) for key in _keys(r, c)})
+        claims = await tx.load(CLAIMS, {key for request in requests for key in request.identities})
         orders = await tx.load(ORDERS, {claim.order_id for claim in claims if claim.order_id})
-        products = await tx.load(PRODUCTS, {line.sku for c in contents for line in c.lines if line.sku})
+        products = await tx.load(PRODUCTS, {line.sku for r in requests for line in r.content.lines if line.sku})
         codes = {found.code for request in requests if (found := channels.get(request.channel))}
-        counters = await tx.load(COUNTERS, {(_day(tx), code) for code in codes})
+        day = _day(tx)
+        counters = await tx.load(COUNTERS, {(day, code) for code in codes})
         known = {product.sku: product for product in products}
-        return cls(tx, policy, contents, idempotency, channels, claims, counters, orders, known)
+        return cls(tx, policy, day, idempotency, channels, claims, counters, orders, known)
 
-    def answer(self, request: PlaceRequest, content: Content) -> Placed:
+    def answer(self, request: PlaceRequest) -> Placed:
         """Take one order in, or find the one it repeats. Raises `Problem` when it contradicts what was said before."""
         if request.keyed and (earlier := self.idempotency.earlier(request.keyed)):
-            return Placed(earlier.headers.get("Location", "").rpartition("/")[2], False, earlier)
+            return Placed(earlier.headers.get("Location", "").rpartition("/")[2], False, repeated=earlier)
         channel = self.channels.get(request.channel)
         if channel is None:
             raise unknown_channel(request.channel)
         known = self._known(request)
-        order = self.orders[known] if known else self._create(request, content, channel)
-        answer = _answer(request, order)
+        order = self.orders[known] if known else self._create(request, channel)
+        placed = Placed(order.order_id, known is None, accepted_view(order, request.base_url, request.trace_id))
         if request.keyed:
-            self.idempotency.remember(request.keyed, answer)
-        return Placed(order.order_id, known is None, answer)
+            self.idempotency.remember(request.keyed, placed.answer)
+        return placed
 
     def _known(self, request: PlaceRequest) -> str | None:
         """The order that was taken in under one of the request's identities."""
         for key in request.claims:
-            claim = self.claims[key]
-            if claim.order_id is None:
+            claim = self.claims.get(key)
+            if claim is None or claim.order_id is None:
                 continue
             if request.fingerprint and claim.fingerprint and claim.fingerprint != request.fingerprint:
                 detail = f"The reference belongs to order {claim.order_id}, which says something else."
@@ -118,19 +166,19 @@ class _Desk:
             return claim.order_id
         return None
 
-    def _create(self, request: PlaceRequest, content: Content, channel: Channel) -> Order:
+    def _create(self, request: PlaceRequest, channel: Channel) -> Order:
         now, by = self.tx.now, request.client
-        counter = self.counters[_day(self.tx), channel.code].next()
+        content = request.content.put(placed_at=now.astimezone(UTC)) if request.placed_now else request.content
+        counter = self.counters[self.day, channel.code].next()
         self.counters.put(counter)
         number = counter.number
-        same = _content_key(channel.id, content)
         if request.cancelled is not None:
             decision = place_cancelled(number, content, channel, now, client=by, reason=request.cancelled)
         else:
-            twin = self._twin(same) if same else None
+            twin = self._twin(request.same) if request.same else None
             decision = place(number, content, channel, self.products, now, self.policy, client=by, duplicate_of=twin)
-            if same:
-                self.claims.put(Claim(scope=same[0], key=same[1], order_id=number, at=now))
+            if request.same:
+                self.claims.put(Claim(scope=request.same[0], key=request.same[1], order_id=number, at=now))
         self.tx.apply(Root(key=number, traceparent=request.traceparent), self.orders, decision)
         for scope, key in request.claims:
             self.claims.put(Claim(scope=scope, key=key, order_id=number, fingerprint=request.fingerprint, at=now))
@@ -139,8 +187,10 @@ class _Desk:
 
     def _twin(self, same: ClaimKey) -> str | None:
         """An order of equal content that came under another identity not long ago and is not cancelled (A6)."""
-        claim = self.claims[same]
-        if claim.order_id is None or claim.at is None or self.tx.now - claim.at >= self.policy.duplicate_window:
+        claim = self.claims.get(same)
+        if claim is None or claim.order_id is None or claim.at is None:
+            return None
+        if self.tx.now - claim.at >= self.policy.duplicate_window:
             return None
         other = self.orders.get(claim.order_id)
         return claim.order_id if other is not None and other.state is not State.CANCELLED else None
@@ -153,6 +203,8 @@ def _day(tx: Tx) -> str:
 
 async def await_products(tx: Tx, orders: Sequence[Order]) -> None:
     """Remember which products these orders wait for, and which they do not wait for any more."""
+    if not orders:
+        return
     wanted = {(sku, order.order_id) for order in orders for sku in unknown_skus(order)}
     settled = [order.order_id for order in orders if len(order.holds) != len(order.open_holds)]
     stale = await tx.find(AWAITED, {"order_id": settled, "waiting": True}) if settled else []
@@ -163,7 +215,7 @@ async def await_products(tx: Tx, orders: Sequence[Order]) -> None:
             book.put(Awaited(sku=sku, order_id=order_id))
     for row in stale:
         if (row.sku, row.order_id) not in wanted:
-            book.put(row.model_copy(update={"waiting": False}))
+            book.put(row.put(waiting=False))
 
 
 def unknown_skus(order: Order) -> set[str]:
@@ -185,25 +237,3 @@ def unknown_channel(channel: str) -> Problem:
         detail=detail,
         errors=[FieldProblem(pointer="/channel", code="unknown-channel", message=detail)],
     )
-
-
-def _content(tx: Tx, request: PlaceRequest) -> Content:
-    said = request.said.content(tx.now) if isinstance(request.said, NativeOrder) else request.said
-    # Test orders flow like others; the tag lets every reader leave them out of its figures.
-    tags = (*said.tags, "test") if said.test else said.tags
-    return normalised(said.model_copy(update={"tags": tags}))
-
-
-def _keys(request: PlaceRequest, content: Content) -> tuple[ClaimKey, ...]:
-    same = _content_key(request.channel, content)
-    return (*request.claims, same) if same else request.claims
-
-
-def _content_key(channel: str, content: Content) -> ClaimKey | None:
-    fingerprint = content.fingerprint
-    return ("content", digest([channel, fingerprint])) if fingerprint else None
-
-
-def _answer(request: PlaceRequest, order: Order) -> Answer:
-    body = accepted_view(order, request.base_url, request.trace_id)
-    return Answer.of(202, body, {"Location": body["status_url"]})

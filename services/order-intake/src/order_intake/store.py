@@ -33,7 +33,8 @@ Verdict = Literal[
 
 class Claim(Value):
     """An identity under which an order (or a delivery) was seen: a client's reference, a shop's order id, a webhook id,
-    a content fingerprint. The first to claim it wins; a claim is locked while it is looked at."""
+    a content fingerprint. The first to claim it wins. Whoever looks at a claim holds its key (`placing.locks_of`): a row
+    that is not there yet cannot be locked, and inserting it first would write every claim twice."""
 
     scope: str
     key: str
@@ -94,7 +95,7 @@ CHANNELS: Collection[Channel] = Collection("channel", Channel, metadata=metadata
 COUNTERS: Collection[Counter] = Collection(
     "order_counter", Counter, metadata=metadata, key=("day", "code"), new=_counter, lock=True
 )
-CLAIMS: Collection[Claim] = Collection("claim", Claim, metadata=metadata, key=("scope", "key"), new=_claim, lock=True)
+CLAIMS: Collection[Claim] = Collection("claim", Claim, metadata=metadata, key=("scope", "key"), new=_claim)
 DELIVERIES: Collection[Delivery] = Collection(
     "delivery",
     Delivery,

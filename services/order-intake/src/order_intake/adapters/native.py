@@ -18,7 +18,7 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 def storable(value: str) -> str:
     """Text without characters that cannot be stored (NUL, lone surrogates); ValueError names the remedy."""
-    if _UNSTORABLE.search(value):
+    if (not value.isascii() or "\x00" in value) and _UNSTORABLE.search(value):
         raise ValueError("Leave out characters that are not text (NUL, lone surrogates)")
     return value
 
@@ -31,6 +31,11 @@ Price = Annotated[Decimal, Field(max_digits=14, decimal_places=4)]
 
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _given(model: _Strict) -> dict[str, object]:
+    """The fields that were given, by name."""
+    return {name: getattr(model, name) for name in model.model_fields_set}
 
 
 class NativeAddress(_Strict):
@@ -57,9 +62,9 @@ class NativeCustomer(_Strict):
 
     def draft(self) -> DraftCustomer:
         """As canonical content; what was not given stays unset."""
-        fields = self.model_dump(exclude_unset=True, exclude={"ship_to"})
+        fields = _given(self)
         if self.ship_to is not None:
-            fields["ship_to"] = DraftAddress(**self.ship_to.model_dump(exclude_unset=True))
+            fields["ship_to"] = DraftAddress(**_given(self.ship_to))
         return DraftCustomer(**fields)
 
 
@@ -71,6 +76,17 @@ class NativeLine(_Strict):
     quantity: Count | None = None
     unit_price: Price = Decimal(0)
     custom: StrictBool = False
+
+    def draft(self, number: int) -> DraftLine:
+        """As canonical content."""
+        return DraftLine(
+            line=number,
+            sku=self.sku,
+            name=self.name,
+            quantity=self.quantity,
+            unit_price=self.unit_price,
+            custom=self.custom,
+        )
 
 
 class NativeOrder(_Strict):
@@ -93,27 +109,18 @@ class NativeOrder(_Strict):
     note: Long | None = None
     test: StrictBool = False
 
-    def content(self, now: datetime) -> Content:
-        """The canonical content of an order posted at `now` (business time)."""
+    def content(self, now: datetime | None = None) -> Content:
+        """The canonical content. Without a time of its own the order was placed `now` (business time)."""
+        placed_at = self.placed_at or now
         return Content(
             external_id=self.reference,
             reference=self.reference,
-            placed_at=(self.placed_at or now).astimezone(UTC) if _convertible(self.placed_at) else self.placed_at,
+            placed_at=placed_at.astimezone(UTC) if placed_at and _convertible(placed_at) else placed_at,
             currency=self.currency,
             total=self.total,
             payment_state=self.payment_state,
             customer=self.customer.draft(),
-            lines=tuple(
-                DraftLine(
-                    line=number,
-                    sku=line.sku,
-                    name=line.name,
-                    quantity=line.quantity,
-                    unit_price=line.unit_price,
-                    custom=line.custom,
-                )
-                for number, line in enumerate(self.lines, 1)
-            ),
+            lines=tuple([line.draft(number) for number, line in enumerate(self.lines, 1)]),
             tags=self.tags,
             shipping_method=(self.shipping_method,) if self.shipping_method else (),
             carrier_preference=self.carrier_preference,
@@ -126,9 +133,9 @@ class NativeOrder(_Strict):
     @property
     def fingerprint(self) -> str:
         """Equal exactly when the same order was said."""
-        return digest(self.model_dump(mode="json"))
+        return digest(self.model_dump_json().encode())
 
 
-def _convertible(moment: datetime | None) -> bool:
+def _convertible(moment: datetime) -> bool:
     """Whether a time can be written in UTC: at the very ends of the calendar it cannot."""
-    return moment is None or 2 <= moment.year <= 9998
+    return 2 <= moment.year <= 9998

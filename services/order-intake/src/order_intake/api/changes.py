@@ -106,7 +106,7 @@ class Cancel(_Body):
             units=Units((r.line, r.first, r.last) for r in ranges),
             reason=self.reason,
             idempotency=f"{client}|{key}" if key else None,
-            fingerprint=digest(self.model_dump(mode="json")),
+            fingerprint=digest(self.model_dump_json().encode()),
         )
 
 

@@ -36,8 +36,10 @@ class Channel(Value):
 
     def urgent(self, content: Content) -> bool:
         """The 24-hour mark: an urgent tag, or a shipping method this channel sells as such (B1)."""
+        if content.urgent_tag or not content.shipping_method:
+            return content.urgent_tag
         mapped = {method.strip().casefold() for method in self.urgent_methods}
-        return content.urgent_tag or any(method.strip().casefold() in mapped for method in content.shipping_method)
+        return any(method.strip().casefold() in mapped for method in content.shipping_method)
 
 
 class Policy(Value):
@@ -72,7 +74,7 @@ class Counter(Value):
     last: int = 0
 
     def next(self) -> Counter:
-        return self.model_copy(update={"last": self.last + 1})
+        return self.put(last=self.last + 1)
 
     @property
     def number(self) -> str:

@@ -7,7 +7,6 @@ Everything a person may have left out or got wrong is optional here: an incomple
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable
 from datetime import datetime
@@ -17,12 +16,12 @@ from typing import Any
 from expedite_events import Units, Value
 
 MAX_QUANTITY = 100_000  # units of one line that can be numbered
+AMOUNT_LIMIT = Decimal(10) ** 10
 URGENT_TAGS = frozenset({"urgent", "加急"})
 CUSTOM_TAGS = frozenset({"custom", "定制"})
 CARRIER_TAG = re.compile(r"carrier:\s*(?P<carrier>\S.*)", re.IGNORECASE)
 LEVELS = ("diamond", "platinum", "gold", "silver", "vip")
 _CENT_OF_CENT = Decimal("0.0001")
-_AMOUNT_LIMIT = Decimal(10) ** 10
 
 
 class DraftAddress(Value):
@@ -34,6 +33,9 @@ class DraftAddress(Value):
     region: str | None = None
     postcode: str | None = None
     country: str | None = None
+
+
+_NOWHERE = DraftAddress()
 
 
 class DraftCustomer(Value):
@@ -88,7 +90,7 @@ class Content(Value):
 
     @property
     def live_lines(self) -> tuple[DraftLine, ...]:
-        return tuple(line for line in self.lines if not line.removed)
+        return tuple([line for line in self.lines if not line.removed])
 
     @property
     def amount(self) -> Decimal:
@@ -114,13 +116,14 @@ class Content(Value):
     def fingerprint(self) -> str | None:
         """Equal for orders of the same goods for the same person and place, whatever their ids; None when too little
         is known about the person to compare."""
-        who, to = self.customer, self.customer.ship_to or DraftAddress()
+        who, to = self.customer, self.customer.ship_to or _NOWHERE
         contact = [_folded(who.name), _folded(who.email), _folded(who.phone)]
         goods = sorted((_folded(line.sku), line.quantity or 0) for line in self.live_lines)
         if not any(contact) or not goods:
             return None
-        place = [_folded(part) for part in (to.line1, to.city, to.postcode, to.country)]
-        return digest([contact, place, goods])
+        place = [_folded(to.line1), _folded(to.city), _folded(to.postcode), _folded(to.country)]
+        # Folded text holds no separator: it counts as white space and was folded away.
+        return digest("\x1f".join((*contact, *place, *(f"{sku}\x1f{quantity}" for sku, quantity in goods))).encode())
 
 
 def normalised(content: Content) -> Content:
@@ -129,52 +132,59 @@ def normalised(content: Content) -> Content:
     preference = text(content.carrier_preference) or next(
         (found["carrier"].strip() for tag in tags if (found := CARRIER_TAG.fullmatch(tag))), None
     )
-    return content.model_copy(
-        update={
-            "tags": tags,
-            "carrier_preference": preference,
-            "currency": content.currency.strip().upper(),
-            "customer": clean_customer(content.customer),
-            "lines": merged(content.lines),
-        }
+    return content.put(
+        tags=tags,
+        carrier_preference=preference,
+        currency=content.currency.strip().upper(),
+        customer=clean_customer(content.customer),
+        lines=merged(content.lines),
     )
 
 
 def clean_customer(customer: DraftCustomer) -> DraftCustomer:
     """Blank parts are missing parts; the country is upper case, the language its primary tag (`en-US` is `en`)."""
-    parts = {name: text(getattr(customer, name)) for name in DraftCustomer.model_fields if name != "ship_to"}
-    if parts["language"]:
-        parts["language"] = re.split("[-_]", parts["language"])[0].lower()
-    address = None
-    if customer.ship_to is not None:
-        found = {name: text(getattr(customer.ship_to, name)) for name in DraftAddress.model_fields}
-        found["country"] = found["country"].upper() if found["country"] else None
-        address = DraftAddress(**found) if any(found.values()) else None
-    return DraftCustomer(**parts, ship_to=address)
+    language = text(customer.language)
+    return DraftCustomer(
+        name=text(customer.name),
+        email=text(customer.email),
+        phone=text(customer.phone),
+        language=re.split("[-_]", language)[0].lower() if language else None,
+        company=text(customer.company),
+        level=text(customer.level),
+        ship_to=_clean_address(customer.ship_to) if customer.ship_to else None,
+    )
+
+
+def _clean_address(address: DraftAddress) -> DraftAddress | None:
+    found = DraftAddress(
+        line1=text(address.line1),
+        line2=text(address.line2),
+        city=text(address.city),
+        region=text(address.region),
+        postcode=text(address.postcode),
+        country=(text(address.country) or "").upper() or None,
+    )
+    return None if found == _NOWHERE else found
 
 
 def merged(lines: Iterable[DraftLine]) -> tuple[DraftLine, ...]:
     """Lines of the same goods at the same price become one; numbered from 1 in the order given. A line whose quantity
     is not positive stays alone, so that its problem can be named."""
     kept: list[DraftLine] = []
+    places: dict[tuple[str, Decimal, bool], int] = {}
     for line in lines:
-        line = line.model_copy(update={"sku": text(line.sku), "name": text(line.name)})
-        same = next((n for n, other in enumerate(kept) if _mergeable(other, line)), None)
-        if same is None:
-            kept.append(line.model_copy(update={"line": len(kept) + 1}))
-        else:
-            total = (kept[same].quantity or 0) + (line.quantity or 0)
-            kept[same] = kept[same].model_copy(update={"quantity": total})
+        sku, name = text(line.sku), text(line.name)
+        goods = (sku, line.unit_price, line.custom) if sku and (line.quantity or 0) >= 1 else None
+        if goods in places:
+            same = kept[places[goods]]
+            kept[places[goods]] = same.put(quantity=(same.quantity or 0) + (line.quantity or 0))
+            continue
+        number = len(kept) + 1
+        if goods:
+            places[goods] = number - 1
+        changed = (number, sku, name) != (line.line, line.sku, line.name)
+        kept.append(line.put(line=number, sku=sku, name=name) if changed else line)
     return tuple(kept)
-
-
-def _mergeable(one: DraftLine, other: DraftLine) -> bool:
-    return (
-        one.sku is not None
-        and (one.sku, one.unit_price, one.custom) == (other.sku, other.unit_price, other.custom)
-        and (one.quantity or 0) >= 1
-        and (other.quantity or 0) >= 1
-    )
 
 
 def money(value: Any) -> Decimal:
@@ -184,7 +194,7 @@ def money(value: Any) -> Decimal:
         raise ValueError(f"{value!r} is not an amount")
     try:
         amount = Decimal(str(value).strip())
-        if not amount.is_finite() or abs(amount) >= _AMOUNT_LIMIT:
+        if not amount.is_finite() or abs(amount) >= AMOUNT_LIMIT:
             raise ValueError(f"{value!r} is not an amount")
         return amount.quantize(_CENT_OF_CENT).normalize() + Decimal(0)
     except InvalidOperation:
@@ -196,10 +206,9 @@ def text(value: str | None) -> str | None:
     return (value or "").strip() or None
 
 
-def digest(value: Any) -> str:
-    """A stable hash of plain JSON data."""
-    plain = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
-    return hashlib.sha256(plain.encode()).hexdigest()
+def digest(value: bytes) -> str:
+    """A short stable hash."""
+    return hashlib.blake2b(value, digest_size=16).hexdigest()
 
 
 def _has(tags: Iterable[str], wanted: frozenset[str]) -> bool:
@@ -207,4 +216,4 @@ def _has(tags: Iterable[str], wanted: frozenset[str]) -> bool:
 
 
 def _folded(value: str | None) -> str:
-    return " ".join((value or "").casefold().split())
+    return " ".join(value.casefold().split()) if value else ""

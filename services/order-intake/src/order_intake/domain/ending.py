@@ -29,7 +29,7 @@ def shipped(order: Order, event: Shipped) -> Decision[Order]:
     delivered is old news."""
     if event.parcel_id in order.parcels or event.parcel_id in order.parcels_back or event.units <= order.delivered:
         return already_done(order)
-    return Decision(order.model_copy(update={"parcels": {**order.parcels, event.parcel_id: event.units}}))
+    return Decision(order.put(parcels={**order.parcels, event.parcel_id: event.units}))
 
 
 def came_back(order: Order, event: CarrierLoss) -> Decision[Order]:
@@ -38,7 +38,7 @@ def came_back(order: Order, event: CarrierLoss) -> Decision[Order]:
         return already_done(order)
     parcels = {parcel: units for parcel, units in order.parcels.items() if parcel != event.parcel_id}
     back = (*order.parcels_back, event.parcel_id)
-    return Decision(order.model_copy(update={"parcels": parcels, "parcels_back": back}), express=order.lane)
+    return Decision(order.put(parcels=parcels, parcels_back=back), express=order.lane)
 
 
 def delivered(order: Order, event: Delivered, policy: Policy) -> Decision[Order]:
@@ -50,9 +50,7 @@ def delivered(order: Order, event: Delivered, policy: Policy) -> Decision[Order]
         return already_done(order)
     latest = max(event.delivered_at, order.last_delivery_at or event.delivered_at)
     parcels = {parcel: units for parcel, units in order.parcels.items() if parcel != event.parcel_id}
-    state = order.model_copy(
-        update={"delivered": order.delivered | event.units, "last_delivery_at": latest, "parcels": parcels}
-    )
+    state = order.put(delivered=order.delivered | event.units, last_delivery_at=latest, parcels=parcels)
     return settle(state, event.delivered_at, policy)
 
 
@@ -115,8 +113,8 @@ def cancel_at_intake(
         requested_by=by,
         requested_at=now,
     )
-    answered = answered.model_copy(update={"cancelled": answered.units, "refused": NO_UNITS})
-    state = order.model_copy(update={"cancels": (*order.cancels, answered), "cancelled": units})
+    answered = answered.put(cancelled=answered.units, refused=NO_UNITS)
+    state = order.put(cancels=(*order.cancels, answered), cancelled=units)
     decision = release_all(state, "cancelled", by, now)
     return decision.and_then(end(decision.state, State.CANCELLED, _cancelled(order, units, reason, now), now))
 

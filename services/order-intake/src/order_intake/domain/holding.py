@@ -138,12 +138,12 @@ def _hold(order: Order, kind: HoldKind, problem: Problem, now: datetime, policy:
         held_at=now,
         due_at=now + times[kind],
     )
-    state = order.model_copy(update={"holds": (*order.holds, hold)})
+    state = order.put(holds=(*order.holds, hold))
     return Decision(state, events=(held(state, hold),), express=order.lane)
 
 
 def _announce(order: Order, products: Products, now: datetime) -> Decision[Order]:
-    state = order.model_copy(update={"announced_at": now, "lines": lines_of(order.content, products)})
+    state = order.put(announced_at=now, lines=lines_of(order.content, products))
     return Decision(state, events=(received(state),), express=order.lane)
 
 

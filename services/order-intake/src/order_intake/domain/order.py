@@ -25,7 +25,7 @@ from expedite_events import (
     Units,
     Value,
 )
-from order_intake.domain.content import Content
+from order_intake.domain.content import AMOUNT_LIMIT, Content
 from order_intake.domain.verify import customer_of
 
 CONFIRM = "confirm"  # timer kind: the confirm clock of an order
@@ -189,7 +189,7 @@ class Order(Value):
             placed_at=content.placed_at,
             lines=len(content.live_lines),
             quantity=content.quantity,
-            total=content.amount if abs(content.amount) < Decimal(10) ** 10 else None,
+            total=content.amount if abs(content.amount) < AMOUNT_LIMIT else None,
             currency=content.currency,
             tags=content.tags,
         )
@@ -239,12 +239,12 @@ def release(
     order: Order, hold: Hold, outcome: str, by: str, now: datetime, reason: str | None = None
 ) -> Decision[Order]:
     """End one open hold."""
-    done = hold.model_copy(update={"outcome": outcome, "released_by": by, "released_at": now, "reason": reason})
+    done = hold.put(outcome=outcome, released_by=by, released_at=now, reason=reason)
     holds = tuple(done if other.hold_id == hold.hold_id else other for other in order.holds)
     event = OrderHoldReleased(
         order_id=order.order_id, hold_id=hold.hold_id, kind=hold.kind, outcome=outcome, released_by=by, released_at=now
     )
-    return Decision(order.model_copy(update={"holds": holds}), events=(event,), express=order.lane)
+    return Decision(order.put(holds=holds), events=(event,), express=order.lane)
 
 
 def release_all(order: Order, outcome: str, by: str, now: datetime) -> Decision[Order]:
@@ -257,5 +257,5 @@ def release_all(order: Order, outcome: str, by: str, now: datetime) -> Decision[
 
 def end(order: Order, ended: State, event: Event, now: datetime) -> Decision[Order]:
     """The terminal event of an order: nothing starts after it."""
-    state = order.model_copy(update={"ended": ended, "ended_at": now})
+    state = order.put(ended=ended, ended_at=now)
     return Decision(state, events=(event,), timers=(CancelTimer(CONFIRM, order.order_id),), express=order.lane)

