@@ -95,7 +95,11 @@ class Row:
 
     def hears_of(self, service: str) -> Hears | None:
         """The choice of a consumer that does not take every event of this kind."""
-        return next((choice for choice in self.hears if choice.service == service), None)
+        return self._choices.get(service)
+
+    @cached_property
+    def _choices(self) -> dict[str, Hears]:
+        return {choice.service: choice for choice in self.hears}
 
     def heard(self, service: str, headers: Mapping[str, bytes]) -> bool:
         """Whether a consumer takes the event with these headers. What does not say the attribute is taken."""

@@ -1,7 +1,7 @@
 """Where a service keeps its state: named collections of frozen pydantic models.
 
 A collection is one table: the key columns, the columns SQL may filter and sort by, and the whole model as JSON in
-`doc`, without what is at its default: a default of a stored model therefore never changes its meaning. Loading and saving are one statement each, whatever the number of rows; the same collection lives in memory for
+`doc`, without fields nobody ever set: a default of a stored model therefore never changes its meaning. Loading and saving are one statement each, whatever the number of rows; the same collection lives in memory for
 saga tests. Columns beside the document are derived from it and exist for indexes and CHECK constraints.
 """
 
@@ -69,8 +69,9 @@ class Collection(Generic[S]):
 
     def key_of(self, state: S) -> Key:
         """The key of a document: text when the key is one field, else a tuple of texts."""
-        parts = tuple(str(getattr(state, name)) for name in self.key)
-        return parts[0] if len(parts) == 1 else parts
+        if len(self.key) == 1:
+            return str(getattr(state, self.key[0]))
+        return tuple(str(getattr(state, name)) for name in self.key)
 
     def column_values(self, state: S) -> dict[str, Any]:
         """Key and derived columns of a document, as plain values (enums as their text)."""

@@ -17,12 +17,12 @@ from expedite_events import Lane
 from expedite_messaging import metrics
 from expedite_messaging.cause import EffectCall, EffectResult, GaveUp
 from expedite_messaging.engine import Transient
+from expedite_messaging.handoff import LEASE_S
 from expedite_messaging.postgres import PostgresEngine
 from expedite_messaging.tx import as_json
 from expedite_messaging.wake import effects_hint
 
 PERFORM_TIMEOUT_S = 30.0
-LEASE_S = 60.0  # longer than performing may take: only a crash lets it run out
 LONGEST_BACKOFF_S = 300.0
 _POLL_S = 0.5
 log = structlog.get_logger(__name__)
@@ -48,7 +48,17 @@ class EffectWorker:
         async with asyncio.TaskGroup() as loops:
             loops.create_task(self._looping(None, self.bring_kept))
             for kind in self.engine.handlers.performers:
-                loops.create_task(self._looping(effects_hint(self.lane, kind), partial(self.perform_some, kind)))
+                loops.create_task(self._serving(kind))
+
+    async def _serving(self, kind: str) -> None:
+        self.engine.handoff.open(self.lane, kind, self.engine.handlers.performed_at_once[kind])
+        try:
+            await self._looping(effects_hint(self.lane, kind), partial(self.perform_some, kind))
+        finally:
+            left = self.engine.handoff.close(self.lane, kind)
+            if left:
+                with suppress(Transient):
+                    await self.engine.postpone_effects([(call, None, 0.0) for call in left])
 
     async def _looping(self, hint: str | None, step: Callable[[], Awaitable[int]]) -> None:
         woken = self.engine.wake.event(hint) if hint else asyncio.Event()
@@ -70,9 +80,12 @@ class EffectWorker:
                 self.engine.wake.forget(hint)
 
     async def perform_some(self, kind: str) -> int:
-        """Claim effects of a kind, perform them together, bring the results home. The number claimed."""
+        """Take effects of a kind that this process wanted, or claim others, perform them together, bring the results
+        home. Their number."""
         limit = self.engine.handlers.performed_at_once[kind]
-        calls = await self.engine.claim_effects(kind, self.lanes, limit, LEASE_S)
+        calls = self.engine.handoff.take(self.lane, kind, limit)
+        if not calls:
+            calls = await self.engine.claim_effects(kind, self.lanes, limit, LEASE_S)
         if calls:
             await self._bring(await self._perform(kind, calls))
         return len(calls)
@@ -102,7 +115,7 @@ class EffectWorker:
         except Exception as error:
             answers = [error] * len(calls)
         results = []
-        failed: list[tuple[EffectCall, str, float]] = []
+        failed: list[tuple[EffectCall, str | None, float]] = []
         for call, answer in zip(calls, answers, strict=True):
             if isinstance(answer, GaveUp):
                 results.append(self._result(call, False, {}, str(answer)))

@@ -99,7 +99,7 @@ class MemorySession(DeliverySession):
     async def save(self, collection: Collection[S], states: Sequence[S]) -> None:
         for state in states:
             # A round trip through JSON, so that what cannot be stored fails here as it would in PostgreSQL.
-            stored = collection.model.model_validate_json(state.model_dump_json(exclude_defaults=True))
+            stored = collection.model.model_validate_json(state.model_dump_json(exclude_unset=True))
             self._writes[collection.name][collection.key_of(state)] = stored
 
     async def add(self, collection: Collection[S], states: Sequence[S]) -> None:

@@ -18,6 +18,7 @@ from expedite_messaging.cause import EffectCall, EffectResult, Fired, ParkedEven
 from expedite_messaging.connection import Connections, calling, lost, to_the_end
 from expedite_messaging.engine import Engine, Transient
 from expedite_messaging.handlers import Handlers
+from expedite_messaging.handoff import Handoff
 from expedite_messaging.masters import Masters
 from expedite_messaging.session import PostgresSession
 from expedite_messaging.tx import Tx
@@ -72,13 +73,14 @@ class PostgresEngine(Engine):
         self.service, self.handlers, self.masters = handlers.service, handlers, Masters()
         self.connections = Connections(url, application or handlers.service, pool_size)
         self.wake = Wake(self.connections)
+        self.handoff = Handoff()
         self.transactions = 0
         self.retries = 0
 
     @asynccontextmanager
     async def begin(self, *, write: bool = True) -> AsyncIterator[PostgresSession]:
         async with self.connections.connection() as raw:
-            session = self.session_type(raw)
+            session = self.session_type(raw, self.handoff)
             try:
                 if write:
                     await calling(raw.execute("BEGIN"))
@@ -91,6 +93,7 @@ class PostgresEngine(Engine):
                 raise
             await to_the_end(self._commit(raw, session.xact))
             self.transactions += 1
+            self.handoff.give(session.taken)
 
     async def _commit(self, raw: Any, xact: str | None) -> None:
         try:
@@ -188,14 +191,14 @@ class PostgresEngine(Engine):
         ]
         return sorted(calls, key=lambda call: call.lane.value)  # "express" sorts before "standard"
 
-    async def postpone_effects(self, failed: Sequence[tuple[EffectCall, str, float]]) -> None:
-        """Note failed attempts, why, and after how many real seconds the next one is."""
+    async def postpone_effects(self, failed: Sequence[tuple[EffectCall, str | None, float]]) -> None:
+        """Note why attempts failed (None: they were not made), and after how many real seconds the next ones are."""
         await self.connections.fetch(
             _FAILED_EFFECTS,
             [call.kind for call, _, _ in failed],
             [call.subject for call, _, _ in failed],
             [after_s for _, _, after_s in failed],
-            [error[:2000].replace("\x00", "\ufffd") for _, error, _ in failed],
+            [error and error[:2000].replace("\x00", "\ufffd") for _, error, _ in failed],
         )
 
     async def kept_results(self, lanes: Sequence[Lane]) -> list[EffectResult]:

@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 import structlog
@@ -25,6 +26,7 @@ from aiokafka.errors import (
     RecordTooLargeError,
     TopicAuthorizationFailedError,
 )
+from aiokafka.partitioner import murmur2
 
 from expedite_events import Lane
 from expedite_messaging import metrics
@@ -39,6 +41,8 @@ BATCH = 1000
 RESCAN_S = 0.25
 SHORTEST_POLL_S, LONGEST_POLL_S = 0.02, 0.25
 BALANCE_EVERY_S = 1.0
+MAX_BATCH_BYTES = 512 * 1024  # of one partition, below what the topics allow
+LARGEST_BATCHED = 128 * 1024
 ACK_TIMEOUT_S = 60.0
 BLOCK_S = 60.0
 # A frozen relay is silent: the server ends its session, which frees its shards.
@@ -75,6 +79,7 @@ class Relay:
         self.connected = False
         self.producer_options: dict[str, Any] = {}
         self._suspects: set[int] = set()  # rows of a refused batch: sent one by one to find the culprit
+        self._partitions: dict[str, int] = {}  # how many a topic has: chosen once (P20)
         self._member = random.getrandbits(30)
         self._labels = (engine.service, lane.value)
 
@@ -143,7 +148,7 @@ class Relay:
             "linger_ms": 0 if express else 3,
             "compression_type": "lz4" if has_lz4() and not express else None,
             "max_request_size": MAX_MESSAGE_BYTES,
-            "max_batch_size": 128 * 1024,
+            "max_batch_size": MAX_BATCH_BYTES,
             "request_timeout_ms": 20_000,
             "metadata_max_age_ms": 60_000,
         }
@@ -188,7 +193,7 @@ class Relay:
                         await self._scan(connection, acked, floor, limit=0)
                     raise broken
                 # A full batch means backlog: skip the dead index entries before it. Else look from the start.
-                floor, poll = (rows[-1]["id"] if len(rows) == BATCH else 0), SHORTEST_POLL_S
+                floor, poll = (_next_floor(rows, acked) if len(rows) == BATCH else 0), SHORTEST_POLL_S
                 continue
             acked = []
             if floor:
@@ -252,8 +257,58 @@ class Relay:
         metrics.SHARDS_OWNED.labels(*self._labels).set(len(self.shards))
 
     async def _send(self, producer: AIOKafkaProducer, rows: Sequence[Any]) -> tuple[list[int], ProducerBroken | None]:
-        """Hand the batch to the producer, wait for all acknowledgements: (ids the broker has, why the producer must go).
-        After a key's row was refused, no later row of that key is sent."""
+        """Hand the rows to the producer, wait for all acknowledgements: (ids the broker has, why the producer must go)."""
+        if self._suspects or any(len(row["value"]) > LARGEST_BATCHED for row in rows):
+            return await self._send_singly(producer, rows)
+        sending: dict[tuple[str, int], tuple[Any, list[int]]] = {}
+        full: set[tuple[str, int]] = set()  # one batch per partition and round: what follows waits for its end
+        try:
+            for row in rows:
+                topic, key = row["topic"], row["key"].encode()
+                place = (topic, await self._partition(producer, topic, key))
+                if place in full:
+                    continue
+                if place not in sending:
+                    sending[place] = (producer.create_batch(), [])
+                batch, ids = sending[place]
+                headers = wire_headers(row["headers"], row["id"])
+                if batch.append(timestamp=None, key=key, value=row["value"], headers=headers) is None:
+                    full.add(place)
+                else:
+                    ids.append(row["id"])
+            sent = [
+                (ids, await producer.send_batch(batch, topic, partition=partition))
+                for (topic, partition), (batch, ids) in sending.items()
+            ]
+        except KafkaError as error:
+            return [], ProducerBroken(f"{type(error).__name__}: {error}")
+        broken: ProducerBroken | None = None
+        if not await self._acknowledged([future for _, future in sent]):
+            broken = ProducerBroken(f"no acknowledgement for {self.ack_timeout_s:.0f} s")
+        acked: list[int] = []
+        for ids, future in sent:
+            if not future.done():
+                future.add_done_callback(_seen)
+            elif (failure := future.exception()) is None:
+                acked += ids
+            else:
+                broken = broken or ProducerBroken(f"{type(failure).__name__}: {failure}")
+                if isinstance(failure, _REFUSED):
+                    self._suspects.update(ids)  # one of them: sent singly to find out which
+        return acked, broken
+
+    async def _partition(self, producer: AIOKafkaProducer, topic: str, key: bytes) -> int:
+        """The partition of a key, as every Kafka client's default places it."""
+        known = self._partitions.get(topic)
+        if known is None:
+            known = self._partitions[topic] = len(await producer.partitions_for(topic))
+        return _partition_of(key, known)
+
+    async def _send_singly(
+        self, producer: AIOKafkaProducer, rows: Sequence[Any]
+    ) -> tuple[list[int], ProducerBroken | None]:
+        """As `_send`, record by record: after a key's row was refused, no later row of that key is sent."""
+        self._suspects.intersection_update(row["id"] for row in rows)
         sent: list[tuple[Any, asyncio.Future[Any]]] = []
         acked: list[int] = []
         broken: ProducerBroken | None = None
@@ -327,6 +382,18 @@ class Relay:
             except Exception:
                 log.exception("outbox not measured")
             await asyncio.sleep(2.0)
+
+
+def _next_floor(rows: Sequence[Any], acked: Sequence[int]) -> int:
+    """Where the next scan begins: before the first row that was not sent."""
+    sent = set(acked)
+    left = next((row["id"] for row in rows if row["id"] not in sent), None)
+    return int(rows[-1]["id"] if left is None else left - 1)
+
+
+@lru_cache(maxsize=65_536)
+def _partition_of(key: bytes, partitions: int) -> int:
+    return int((murmur2(key) & 0x7FFFFFFF) % partitions)
 
 
 def _seen(future: asyncio.Future[Any]) -> None:

@@ -17,6 +17,7 @@ from expedite_messaging.cause import EffectResult, Fired, RawRecord
 from expedite_messaging.collection import Collection, Key
 from expedite_messaging.connection import calling
 from expedite_messaging.engine import DeliverySession
+from expedite_messaging.handoff import LEASE_S, Handoff
 from expedite_messaging.records import outbox_headers, pack_headers, record_of, shard_of, unpack_headers
 from expedite_messaging.statements import find_statement, sql_of
 from expedite_messaging.tx import EffectRow, TimerRow, Where
@@ -61,12 +62,14 @@ ON CONFLICT (kind, subject, level) DO UPDATE SET id = excluded.id, key = exclude
   data = excluded.data, lane = excluded.lane, correlation_id = excluded.correlation_id,
   traceparent = excluded.traceparent, attempts = 0, retry_at = NULL, error = NULL
 """
+# `taken`: performed by the very process that wants it, so it is leased from its birth.
 EFFECTS = """
-INSERT INTO effect (id, kind, subject, key, data, lane, correlation_id, traceparent)
-SELECT id, kind, subject, key, data::json, lane, correlation_id, traceparent
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::uuid[], $8::text[])
-  AS w(id, kind, subject, key, data, lane, correlation_id, traceparent) ORDER BY kind, subject
-ON CONFLICT DO NOTHING
+INSERT INTO effect (id, kind, subject, key, data, lane, correlation_id, traceparent, attempts, next_at)
+SELECT id, kind, subject, key, data::json, lane, correlation_id, traceparent, taken::int,
+  clock_timestamp() + CASE WHEN taken THEN make_interval(secs => $10) ELSE interval '0' END
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::uuid[], $8::text[], $9::bool[])
+  AS w(id, kind, subject, key, data, lane, correlation_id, traceparent, taken) ORDER BY kind, subject
+ON CONFLICT DO NOTHING RETURNING id
 """
 PARK = """
 INSERT INTO parked (key, event_id, topic, record_key, headers, value, reason, next_at)
@@ -121,8 +124,9 @@ class PostgresSession(DeliverySession):
     """The primitives over a raw asyncpg connection in a transaction. `xact` names the transaction once keys are locked:
     by it the outcome of a commit whose answer was lost can be asked for."""
 
-    def __init__(self, connection: Any) -> None:
-        self.connection = connection
+    def __init__(self, connection: Any, handoff: Handoff | None = None) -> None:
+        self.connection, self._handoff = connection, handoff or Handoff()
+        self.taken: list[EffectRow] = []  # effects this process performs itself, once they are committed
         self.xact: str | None = None
         self.now: datetime
         self._locked: set[str] = set()
@@ -225,17 +229,22 @@ class PostgresSession(DeliverySession):
         )
 
     async def effects(self, rows: Sequence[EffectRow]) -> None:
-        await self._execute(
+        taken = [self._handoff.takes(r.lane, r.kind) for r in rows]
+        made = await self._fetch(
             EFFECTS,
             [r.id for r in rows],
             [r.kind for r in rows],
             [r.subject for r in rows],
             [r.key for r in rows],
-            [orjson.dumps(r.data).decode() for r in rows],
+            [orjson.dumps(dict(r.data)).decode() for r in rows],
             [r.lane.value for r in rows],
             [r.correlation_id for r in rows],
             [r.traceparent for r in rows],
+            taken,
+            LEASE_S,
         )
+        new = {row[0] for row in made}
+        self.taken = [r for r, mine in zip(rows, taken, strict=True) if mine and r.id in new]
 
     async def park(self, envelopes: Sequence[Envelope], reason: str | None, retry_after_s: float | None) -> None:
         records = [record_of(e) for e in envelopes]

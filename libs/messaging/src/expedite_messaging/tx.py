@@ -113,8 +113,8 @@ class Session(ABC):
 class Tx:
     """What a handler or an API route works with. Saving and emitting happen when the transaction ends."""
 
-    def __init__(self, service: str, session: Session, masters: Masters) -> None:
-        self.service, self.session, self._masters = service, session, masters
+    def __init__(self, service: str, session: Session, masters: Masters | None = None) -> None:
+        self.service, self.session, self._masters = service, session, masters or Masters()
         self.saved: set[str] = set()  # names of the collections written
         self._books: dict[str, Book[Any]] = {}
         self._added: dict[str, tuple[Collection[Any], dict[Key, Any]]] = {}
