@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hmac
 import time
-from collections.abc import AsyncIterator
-from datetime import timedelta
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query
@@ -14,11 +15,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from control_tower.domain.card import Card
 from control_tower.feed import Feed
-from control_tower.store import CARDS, ENTRIES, LEVELS, PEOPLE
-from control_tower.views import OrderPage, Row, dump, page_of, row_of
+from control_tower.lists import ENDED, ORDERS, SORTS, list_of, search
+from control_tower.store import CARDS, LEVELS, PAGES, PEOPLE, TALLIES
+from control_tower.views import OrderPage, Owners, Row, dump, page_of, row_of
 from expedite_chassis import Caller, EngineDep, Problem, RuntimeDep, require
 from expedite_chassis.auth import TOKEN_TTL_S, issue_token
-from expedite_events import Stage
+from expedite_events import PersonChanged, Stage
 from expedite_messaging import Engine, Tx
 
 router = APIRouter(prefix="/api")
@@ -128,23 +130,19 @@ class Summary(BaseModel):
 
 async def _summary(engine: Engine) -> Summary:
     async def load(tx: Tx) -> Summary:
-        async def count(**where: Any) -> int:
-            return await tx.count(CARDS, where)
-
-        stages = [
-            StageCount(
-                stage=stage,
-                **{light: await count(is_open=True, stage=stage, light=light) for light in ("green", "yellow", "red")},
-            )
-            for stage in STAGES
-        ]
+        at: Counter[str] = Counter()
+        for tally in await tx.find(TALLIES):
+            at.update(tally.orders)
+        lights = ("green", "yellow", "red")
+        stages = [StageCount(stage=s, **{light: at[f"{s}|{light}"] for light in lights}) for s in STAGES]
+        soon = {"promise_by__gte": tx.now, "promise_by__lte": tx.now + timedelta(minutes=60)}
         kpi = Kpi(
             open=sum(s.green + s.yellow + s.red for s in stages),
             red=sum(s.red for s in stages),
-            late=await count(is_open=True, deadline__lt=tx.now),
-            at_risk=await count(is_open=True, promise_by__gte=tx.now, promise_by__lte=tx.now + timedelta(minutes=60)),
-            closed=await count(stage="closed"),
-            cancelled=await count(stage="cancelled"),
+            late=await tx.count(CARDS, {"ended": None, "deadline__lt": tx.now}),
+            at_risk=await tx.count(CARDS, {"ended": None} | soon),
+            closed=sum(at[f"closed|{light}"] for light in lights),
+            cancelled=sum(at[f"cancelled|{light}"] for light in lights),
         )
         return Summary(now=tx.now.isoformat(), kpi=kpi, stages=stages)
 
@@ -175,43 +173,41 @@ class RowList(BaseModel):
     next: int | None
 
 
-SORTS = {
-    "urgency": ("tier_rank", "deadline", "order_id"),
-    "promise": ("promise_by", "order_id"),
-    "newest": ("-order_id",),
-}
+def _rows(now: datetime, cards: Sequence[Card], people: Sequence[PersonChanged], limit: int, after: int) -> RowList:
+    """A page of a list: `cards` holds one more than the page when there are more."""
+    owners = Owners(people)
+    items = [row_of(card, owners) for card in cards[:limit]]
+    return RowList(now=now.isoformat(), items=items, next=after + limit if len(cards) > limit else None)
 
 
 @router.get("/board")
 async def board(
     engine: EngineDep,
     caller: Reader,
-    stage: Annotated[str | None, Query(pattern=f"^({'|'.join(STAGES)}|closed|cancelled)$")] = None,
+    stage: Annotated[str | None, Query(pattern=f"^({'|'.join((*STAGES, *ENDED))})$")] = None,
     light: Annotated[str | None, Query(pattern="^(green|yellow|red)$")] = None,
     channel: str | None = None,
     tier: Annotated[str | None, Query(pattern="^(urgent|high|regular|low)$")] = None,
-    q: Annotated[str | None, Query(max_length=80, description="order number, name, tag or tracking number")] = None,
+    q: Annotated[
+        str | None,
+        Query(max_length=80, description="the beginning of an order number, a name, a tag or a tracking number"),
+    ] = None,
     sort: Annotated[str, Query(pattern="^(urgency|promise|newest)$")] = "urgency",
     limit: Annotated[int, Query(ge=1, le=500)] = 200,
     after: Annotated[int, Query(ge=0)] = 0,
 ) -> RowList:
-    """Open orders, the most urgent first; ended ones when their stage is asked for or something is searched (H1)."""
-    where: dict[str, Any] = {
-        n: v for n, v in (("stage", stage), ("light", light), ("channel", channel), ("tier", tier)) if v
-    }
-    if q:
-        where["search_text__contains"] = q.strip().lower()
-    elif stage not in ("closed", "cancelled"):
-        where["is_open"] = True
+    """Open orders, the most urgent first; ended ones, the newest first, when their stage is asked for; both when
+    something is searched (H1)."""
+    chosen = {n: v for n, v in (("stage", stage), ("light", light), ("channel", channel), ("tier", tier)) if v}
 
     async def load(tx: Tx) -> RowList:
-        cards = await tx.find(CARDS, where, order_by=SORTS[sort], limit=limit + 1, offset=after)
-        people = await tx.find(PEOPLE)
-        return RowList(
-            now=tx.now.isoformat(),
-            items=[row_of(card, people) for card in cards[:limit]],
-            next=after + limit if len(cards) > limit else None,
-        )
+        if q and q.strip():
+            found = await search(tx, q, chosen)
+            cards = sorted(found, key=ORDERS[sort])[after : after + limit + 1]
+        else:
+            where, order_by = list_of(chosen, SORTS[sort])
+            cards = await tx.find(CARDS, where, order_by=order_by, limit=limit + 1, offset=after)
+        return _rows(tx.now, cards, await tx.find(PEOPLE), limit, after)
 
     return await engine.read(load)
 
@@ -228,17 +224,12 @@ async def needs_action(
     async def load(tx: Tx) -> RowList:
         cards = await tx.find(
             CARDS,
-            {"is_open": True, "light": "red"},
+            {"ended": None, "light": "red"},
             order_by=("deadline", "tier_rank", "order_id"),
             limit=limit + 1,
             offset=after,
         )
-        people = await tx.find(PEOPLE)
-        return RowList(
-            now=tx.now.isoformat(),
-            items=[row_of(card, people) for card in cards[:limit]],
-            next=after + limit if len(cards) > limit else None,
-        )
+        return _rows(tx.now, cards, await tx.find(PEOPLE), limit, after)
 
     return await engine.read(load)
 
@@ -248,11 +239,11 @@ async def order_page(order_id: str, engine: EngineDep, caller: Reader) -> OrderP
     """One order: its facts and every event in one timeline, across services (H3)."""
 
     async def load(tx: Tx) -> OrderPage | None:
-        card: Card | None = (await tx.load(CARDS, [order_id])).get(order_id)
-        if card is None:
+        card = (await tx.load(CARDS, [order_id])).get(order_id)
+        pages = await tx.find(PAGES, {"order_id": order_id}, order_by=("event_id",), limit=2000)
+        if card is None and not pages:
             return None
-        entries = await tx.find(ENTRIES, {"order_id": order_id}, order_by=("at",), limit=2000)
-        return page_of(card, entries, await tx.find(PEOPLE))
+        return page_of(card or CARDS.blank(order_id), pages, Owners(await tx.find(PEOPLE)))
 
     found = await engine.read(load)
     if found is None:

@@ -1,25 +1,27 @@
 """The live feed: cards that changed, coalesced to four frames a second, resumable by any replica.
 
-The cursor of a frame is the newest real change time it holds. Transactions commit a little after they take their time,
-so a reader always looks back over an overlap; rows are whole and carry their revision, so seeing one twice is harmless.
+Every transaction that changes cards leaves one row that names them (`store.Change`). The cursor of a frame is the newest
+real time of those it holds. Transactions commit a little after they take their time, so a reader always looks back over
+an overlap; rows are whole and carry their revision, so seeing one twice is harmless.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from control_tower.store import CARDS, PEOPLE
-from control_tower.views import dump, row_of
+from control_tower.store import CARDS, CHANGES, PEOPLE, Change
+from control_tower.views import Owners, dump, row_of
 from expedite_messaging import Engine, Tx
 
 FRAME_S = 0.25
 HEARTBEAT_S = 15.0
 OVERLAP = timedelta(seconds=3)
 LIMIT = 1000
+STEP = 100  # changes read at once: each may name hundreds of orders
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +42,31 @@ class Feed:
         self._engine = engine
         self._listeners: set[asyncio.Queue[Frame]] = set()
         self._task: asyncio.Task[None] | None = None
-        self._revisions: dict[str, int] = {}
+        self._told: dict[str, datetime] = {}  # changes within the overlap that were told already
 
-    async def changed_since(self, since: datetime) -> Frame:
-        """Rows changed at or after a moment."""
+    async def changed_since(self, since: datetime, told: Collection[str] = ()) -> tuple[Frame, dict[str, datetime]]:
+        """Rows changed at or after a moment, but for the changes told already; and the changes that were read."""
+        started = datetime.now(UTC)
 
-        async def load(tx: Tx) -> Frame:
-            where = {"changed_at__gte": since}
-            cards = await tx.find(CARDS, where, order_by=("-changed_at",), limit=LIMIT + 1)
-            people = await tx.find(PEOPLE)
-            newest = max((c.changed_at for c in cards if c.changed_at), default=since)
-            rows = tuple(dump(row_of(card, people)) for card in cards[:LIMIT])
-            reset = len(cards) > LIMIT
-            return Frame(newest.isoformat(), tx.now.isoformat(), () if reset else rows, reset)
+        async def load(tx: Tx) -> tuple[Frame, dict[str, datetime]]:
+            read: dict[str, datetime] = {}
+            orders: dict[str, None] = {}
+            while len(orders) <= LIMIT:
+                step: list[Change] = await tx.find(
+                    CHANGES, {"at__gte": since}, order_by=("at", "change_id"), limit=STEP, offset=len(read)
+                )
+                for change in step:
+                    read[change.change_id] = change.at
+                    if change.change_id not in told:
+                        orders.update(dict.fromkeys(change.orders))
+                if len(step) < STEP:
+                    break
+            if len(orders) > LIMIT:
+                return Frame(started.isoformat(), tx.now.isoformat(), reset=True), read
+            cards = await tx.load(CARDS, orders)
+            owners = Owners(await tx.find(PEOPLE)) if orders else Owners(())
+            newest = max(read.values(), default=since)
+            return Frame(newest.isoformat(), tx.now.isoformat(), tuple(dump(row_of(c, owners)) for c in cards)), read
 
         return await self._engine.read(load)
 
@@ -63,7 +77,7 @@ class Feed:
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._poll())
         try:
-            yield await self.changed_since((_cursor(last_event_id) or datetime.now(UTC)) - OVERLAP)
+            yield (await self.changed_since((_cursor(last_event_id) or datetime.now(UTC)) - OVERLAP))[0]
             while True:
                 try:
                     yield await asyncio.wait_for(queue.get(), HEARTBEAT_S)
@@ -77,27 +91,20 @@ class Feed:
         while self._listeners:
             await asyncio.sleep(FRAME_S)
             try:
-                frame = await self.changed_since(since)
+                frame, read = await self.changed_since(since, self._told)
             except Exception:  # the database is away: pages show "stale" and the poller goes on
                 continue
             since = max(since, datetime.fromisoformat(frame.cursor) - OVERLAP)
-            fresh = tuple(r for r in frame.rows if self._revisions.get(r["order_id"], 0) < r["revision"])
-            if not fresh and not frame.reset:
+            self._told = {change: at for change, at in (self._told | read).items() if at >= since}
+            if not frame.rows and not frame.reset:
                 continue
-            self._remember(fresh)
-            news = Frame(frame.cursor, frame.now, fresh, frame.reset)
             for queue in self._listeners:
                 if queue.full():  # a page that does not read loads its snapshot again
                     while not queue.empty():
                         queue.get_nowait()
                     queue.put_nowait(Frame(frame.cursor, frame.now, reset=True))
                 else:
-                    queue.put_nowait(news)
-
-    def _remember(self, rows: tuple[dict[str, Any], ...]) -> None:
-        if len(self._revisions) > 20 * LIMIT:
-            self._revisions.clear()
-        self._revisions.update({r["order_id"]: r["revision"] for r in rows})
+                    queue.put_nowait(frame)
 
 
 def _cursor(text: str | None) -> datetime | None:

@@ -2,49 +2,150 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
+from zlib import crc32
 
 from control_tower.domain.card import Card
-from control_tower.domain.fold import fold
-from control_tower.store import CARDS, ENTRIES, LEVELS, PEOPLE, SNAPSHOTS, Entry, Snapshot
-from expedite_events import Decision, OrderEvent, OrderState, PersonChanged, StockLevelChanged, heard_by
-from expedite_messaging import Batch, Engine, Handlers, Received, Root, Tx
+from control_tower.domain.fold import TOLD_ONLY, fold
+from control_tower.domain.place import placed
+from control_tower.domain.say import say
+from control_tower.domain.search import new_terms
+from control_tower.store import (
+    CARDS,
+    CHANGES,
+    LEVELS,
+    PAGES,
+    PEOPLE,
+    SNAPSHOTS,
+    TALLIES,
+    TERMS,
+    Change,
+    Page,
+    Snapshot,
+    Term,
+)
+from expedite_events import (
+    Decision,
+    Event,
+    Lane,
+    OrderEvent,
+    OrderReceived,
+    OrderState,
+    PersonChanged,
+    PriorityAssigned,
+    StockLevelChanged,
+    Units,
+    heard_by,
+)
+from expedite_messaging import Batch, Handlers, Received, Tx
 
 handlers = Handlers("control-tower")
-PUBLISH_BATCH = 500
+SLOTS = 4
+
+# What events carry along so that the next station need not ask. The timeline keeps it where it was said first.
+_CARRIED = frozenset({"order_id", "customer", "brief", "lines", "goods", "urgency", "settled"})
+_FIRST_SAID: dict[type[Event], frozenset[str]] = {
+    OrderReceived: frozenset({"brief", "lines"}),
+    PriorityAssigned: frozenset({"urgency"}),
+}
+_NOTHING: frozenset[str] = frozenset()
 
 
-def entry_of(received: Received[Any], said: str) -> Entry:
-    """The timeline's row of an event. Personal data stays in the services that need it."""
-    envelope = received.envelope
-    data = envelope.event.model_dump(mode="json", exclude_none=True)
-    data.pop("customer", None)
-    if isinstance(data.get("brief"), dict):
-        data["brief"].pop("customer", None)
-    return Entry(
-        order_id=received.key, event_id=str(received.id), topic=envelope.row.topic, service=envelope.service,
-        lane=envelope.lane.value, at=envelope.time, sequence=envelope.sequence, causation_id=str(envelope.causation_id),
-        correlation_id=str(envelope.correlation_id), trace=envelope.traceparent, said=said, data=data,
-    )  # fmt: skip
+def entry_of(received: Received[Any]) -> dict[str, Any]:
+    """The timeline's entry of an event, as `store.Entry` reads it. Personal data stays in the services that need it."""
+    envelope, event = received.envelope, received.event
+    first = _FIRST_SAID.get(type(event), _NOTHING)
+    data = {
+        name: value.to_json() if type(value) is Units else value
+        for name, value in event.__dict__.items()
+        if value is not None and (name not in _CARRIED or name in first)
+    }
+    if "brief" in data:
+        data["brief"] = event.brief.model_dump(exclude={"customer"}, exclude_none=True)
+    entry = {
+        "event_id": str(envelope.id), "topic": envelope.row.topic, "service": envelope.service, "at": envelope.time,
+        "sequence": envelope.sequence, "causation_id": str(envelope.causation_id),
+        "correlation_id": str(envelope.correlation_id), "said": say(event), "data": data,
+    }  # fmt: skip
+    if envelope.lane is not Lane.STANDARD:
+        entry["lane"] = envelope.lane.value
+    if envelope.traceparent is not None:
+        entry["trace"] = envelope.traceparent
+    return entry
 
 
 async def place(batch: Batch[Received[Any]], tx: Tx) -> None:
-    """Fold order events into their cards and timelines."""
-    cards = await tx.load(CARDS, batch.keys)
-    changed = datetime.now(UTC)
+    """Fold order events into their cards and timelines: one load, one page and one save per order, whatever the number
+    of its events."""
+    heard: dict[str, list[Received[Any]]] = {}
+    facts: dict[str, list[Received[Any]]] = {}
     for received in batch:
-        card = cards[received.key]
-        folded, said = fold(received.event, card)
-        revised = folded.model_copy(update={"revision": card.revision + 1, "changed_at": changed})
-        cards.put(revised)
-        tx.add(ENTRIES, entry_of(received, said))
+        heard.setdefault(received.key, []).append(received)
+        if type(received.event) not in TOLD_ONLY:
+            facts.setdefault(received.key, []).append(received)
+    for order_id, all_heard in heard.items():
+        entries = tuple(map(entry_of, all_heard))
+        tx.add(PAGES, Page.model_construct(order_id=order_id, event_id=entries[0]["event_id"], entries=entries))
+    cards = await tx.load(CARDS, facts)
+    changed, counts = [], Counter[str]()
+    for order_id, stated in facts.items():
+        old = card = cards[order_id]
+        for received in stated:
+            card = fold(received.event, card)
+        if card is old:
+            continue
+        card = placed(card.put(revision=old.revision + 1))
+        cards.put(card)
+        changed.append(order_id)
+        for term in new_terms(old, card):
+            tx.add(TERMS, Term.model_construct(term=term, order_id=order_id))
+        counts[place_of(card)] += 1
+        if old.revision:
+            counts[place_of(old)] -= 1
+        if not old.revision or _public(card) != _public(old):
+            tx.emit(stated[-1], Decision(card, events=(state_of(card, tx.now),)))
+    if changed:
+        first = batch.items[0]
+        tx.add(CHANGES, Change(change_id=str(first.id), at=datetime.now(UTC), orders=tuple(changed)))
+        await _count(tx, f"{first.lane.value}-{crc32(first.key.encode()) % SLOTS}", counts)
+
+
+def place_of(card: Card) -> str:
+    """Where a tally counts the card."""
+    return f"{card.stage}|{card.light.value}"
+
+
+async def _count(tx: Tx, slot: str, counts: Counter[str]) -> None:
+    """Note how many orders came to and left each place. Last of all, because the slot's row is locked until the commit."""
+    moved = {name: n for name, n in counts.items() if n}
+    if moved:
+        tallies = await tx.load(TALLIES, [slot])
+        orders = tallies[slot].orders
+        tallies.put(tallies[slot].put(orders=orders | {name: orders.get(name, 0) + n for name, n in moved.items()}))
+
+
+def _public(card: Card) -> tuple[object, ...]:
+    """The figures that BI is told when they change."""
+    return (
+        card.stage, card.light, card.tier, card.promise_by, card.units, card.delivered, card.cancelled, card.received_at
+    )  # fmt: skip
+
+
+def state_of(card: Card, now: datetime) -> OrderState:
+    """The order's row for BI, at most one per order and transaction (I1)."""
+    return OrderState(
+        order_id=card.order_id, channel=card.channel, tier=card.tier, stage=card.stage, light=card.light.value,
+        units=len(card.units), delivered=len(card.delivered), cancelled=len(card.cancelled), promise_by=card.promise_by,
+        received_at=card.received_at, revision=card.revision, at=now,
+    )  # fmt: skip
 
 
 async def note(batch: Batch[Received[Any]], tx: Tx) -> None:
     """Note master data and receipts, which belong to no order."""
+    book = await tx.load(SNAPSHOTS, {(r.envelope.row.topic, r.key) for r in batch})
     for received in batch:
-        book = await tx.load(SNAPSHOTS, [(received.envelope.row.topic, received.key)])
         book.put(Snapshot(kind=received.envelope.row.topic, entity=received.key, at=received.time))
 
 
@@ -66,36 +167,14 @@ async def learn_person(batch: Batch[Received[PersonChanged]], tx: Tx) -> None:
 @handlers.on(StockLevelChanged)
 async def learn_level(batch: Batch[Received[StockLevelChanged]], tx: Tx) -> None:
     """The newest level per SKU and warehouse; snapshots of one entity are compared by revision."""
-    levels = await tx.load(LEVELS, [(r.event.sku, r.event.warehouse_id) for r in batch])
+    newest: dict[tuple[str, str], StockLevelChanged] = {}
     for received in batch:
-        known = levels.get((received.event.sku, received.event.warehouse_id))
-        if known is None or known.revision < received.event.revision:
-            levels.put(received.event)
-
-
-def published(card: Card, now: datetime) -> Decision[Card]:
-    """OrderState for BI, once per revision that is looked at: coalesced (I1)."""
-    state = OrderState(
-        order_id=card.order_id, channel=card.channel, tier=card.tier, stage=card.stage, light=card.light.value,
-        units=len(card.units), delivered=len(card.delivered), cancelled=len(card.cancelled), promise_by=card.promise_by,
-        received_at=card.received_at, revision=card.revision, at=now,
-    )  # fmt: skip
-    return Decision(card.model_copy(update={"published": card.revision}), events=(state,))
-
-
-@handlers.every(1.0)
-async def publish_states(engine: Engine) -> None:
-    """Publish the newest state of every order that changed since the last round."""
-
-    async def changed(tx: Tx) -> list[Card]:
-        return await tx.find(CARDS, {"needs_publishing": True}, order_by=("order_id",), limit=PUBLISH_BATCH)
-
-    while keys := [card.order_id for card in await engine.read(changed)]:
-
-        async def publish(tx: Tx, keys: list[str] = keys) -> None:
-            cards = await tx.load(CARDS, keys)
-            for key in keys:
-                if (card := cards.get(key)) and card.needs_publishing:
-                    tx.apply(Root(key), cards, published(card, tx.now))
-
-        await engine.transact(keys, publish, allow_parked=True)
+        level = received.event
+        known = newest.get((level.sku, level.warehouse_id))
+        if known is None or known.revision < level.revision:
+            newest[level.sku, level.warehouse_id] = level
+    levels = await tx.load(LEVELS, newest)
+    for key, level in newest.items():
+        known = levels.get(key)
+        if known is None or known.revision < level.revision:
+            levels.put(level)

@@ -15,13 +15,14 @@ from expedite_messaging.collection import metadata_naming
 
 
 class Entry(Value):
-    """One event on an order's timeline: who said what, when, on which lane, caused by what."""
+    """One event on an order's timeline: who said what, when, on which lane, caused by what. `data` is what the event
+    itself states, without what it carries along for others."""
 
-    order_id: str
+    order_id: str = ""  # said by the page it is on
     event_id: str
     topic: str
     service: str
-    lane: str
+    lane: str = "standard"
     at: datetime
     sequence: int
     causation_id: str
@@ -29,6 +30,39 @@ class Entry(Value):
     trace: str | None = None
     said: str
     data: dict[str, Any] = Field(default_factory=dict)
+
+
+class Page(Value):
+    """Entries of one order that were heard in one transaction; together an order's pages are its timeline. `event_id` is
+    the first entry's; entries are kept as JSON, because nobody looks into them but the order page."""
+
+    order_id: str
+    event_id: str
+    entries: tuple[dict[str, Any], ...]
+
+
+class Term(Value):
+    """Something an order is found by (`domain/search.py`)."""
+
+    term: str
+    order_id: str
+
+
+class Tally(Value):
+    """How many orders stand where, "stage|light" → orders. Transactions count in different slots, so that they do not
+    wait for each other; the truth is the sum over all slots."""
+
+    slot: str
+    orders: dict[str, int] = Field(default_factory=dict)
+
+
+class Change(Value):
+    """The orders whose cards one transaction changed, for the live feed. `at` is real time; `change_id` is the first
+    event's."""
+
+    change_id: str
+    at: datetime
+    orders: tuple[str, ...]
 
 
 class Snapshot(Value):
@@ -40,6 +74,7 @@ class Snapshot(Value):
 
 
 metadata = sa.MetaData(naming_convention=metadata_naming)
+MOMENT = sa.DateTime(timezone=True)
 
 CARDS = Collection(
     "card",
@@ -51,31 +86,44 @@ CARDS = Collection(
         Column("light", sa.Text()),
         Column("channel", sa.Text()),
         Column("tier", sa.Text()),
-        Column("tier_rank", sa.Integer()),
-        Column("deadline", sa.DateTime(timezone=True)),
-        Column("promise_by", sa.DateTime(timezone=True)),
-        Column("is_open", sa.Boolean()),
-        Column("ended_at", sa.DateTime(timezone=True)),
-        Column("needs_publishing", sa.Boolean()),
-        Column("changed_at", sa.DateTime(timezone=True), index=True),
-        Column("search_text", sa.Text()),
+        Column("tier_rank", sa.SmallInteger()),
+        Column("deadline", MOMENT),
+        Column("promise_by", MOMENT),
+        Column("ended", sa.Text()),
     ),
 )
-CARDS.table.append_constraint(
+_CARD = CARDS.table.c
+# Each index answers one list of the API and holds only the orders of that list. Columns that are only filtered by come
+# last: a filter is then answered inside the index, and only rows that are shown are fetched.
+for index in (
     sa.Index(
-        "ix_card_board", CARDS.table.c.is_open, CARDS.table.c.stage, CARDS.table.c.tier_rank, CARDS.table.c.deadline
-    )
-)
-CARDS.table.append_constraint(
-    sa.Index("ix_card_unpublished", CARDS.table.c.order_id, postgresql_where=CARDS.table.c.needs_publishing)
-)
-ENTRIES = Collection(
-    "entry",
-    Entry,
-    metadata=metadata,
-    key=("order_id", "event_id"),
-    columns=(Column("at", sa.DateTime(timezone=True)),),
+        "ix_card_urgency", _CARD.tier_rank, _CARD.deadline, _CARD.order_id, _CARD.stage, _CARD.light, _CARD.channel,
+        postgresql_where=_CARD.ended.is_(None),
+    ),
+    sa.Index(
+        "ix_card_promise", _CARD.promise_by, _CARD.order_id, _CARD.stage, _CARD.light, _CARD.channel,
+        postgresql_where=_CARD.ended.is_(None),
+    ),
+    sa.Index(
+        "ix_card_red", _CARD.deadline, _CARD.tier_rank, _CARD.order_id,
+        postgresql_where=sa.and_(_CARD.ended.is_(None), _CARD.light == sa.literal_column("'red'")),
+    ),
+    sa.Index(
+        "ix_card_ended", _CARD.ended, _CARD.order_id, _CARD.channel, _CARD.tier_rank,
+        postgresql_where=_CARD.ended.is_not(None),
+    ),
+):  # fmt: skip
+    CARDS.table.append_constraint(index)
+
+PAGES = Collection("page", Page, metadata=metadata, key=("order_id", "event_id"))
+TERMS = Collection("term", Term, metadata=metadata, key=("term", "order_id"))
+TALLIES = Collection("tally", Tally, metadata=metadata, key=("slot",), new=lambda slot: Tally(slot=slot), lock=True)
+CHANGES = Collection(
+    "change", Change, metadata=metadata, key=("change_id",), columns=(Column("at", MOMENT, index=True),)
 )
 PEOPLE = Collection("person", PersonChanged, metadata=metadata, key=("person_id",))
 LEVELS = Collection("stock_level", StockLevelChanged, metadata=metadata, key=("sku", "warehouse_id"))
 SNAPSHOTS = Collection("snapshot", Snapshot, metadata=metadata, key=("kind", "entity"))
+
+for column in (_CARD.order_id, TERMS.table.c.term):
+    column.type = sa.Text(collation="C")  # what begins with a text is a range of this order alone

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from control_tower.domain.card import Card, Parcel, Problem, StageMark, Transfer, stage_marks
-from control_tower.store import Entry
+from control_tower.domain.card import Card, Parcel, Transfer
+from control_tower.domain.place import Problem, StageMark, problems_of, stage_marks
+from control_tower.store import Entry, Page
 from expedite_events import PersonChanged, Stage, Value
 
 
@@ -48,49 +50,50 @@ class OrderPage(Value):
     timeline: tuple[Entry, ...]
 
 
-def owners_of(people: list[PersonChanged]) -> dict[str, str]:
-    """Stage → name of the person who owns it everywhere; persons of single warehouses come after."""
-    owners: dict[str, str] = {}
-    for person in sorted(people, key=lambda p: (bool(p.warehouses), p.person_id)):
-        for stage in person.stages:
-            owners.setdefault(stage.value, person.name)
-    return owners
+class Owners:
+    """Who owns which stage where, worked out once for many rows."""
+
+    def __init__(self, people: Sequence[PersonChanged]) -> None:
+        self._names = {p.person_id: p.name for p in people}
+        active = [p for p in people if p.active]
+        self._of_stage = {stage.value: [p for p in active if stage in p.stages] for stage in Stage}
+        # Persons of all warehouses come before persons of single ones.
+        self._usual: dict[str, str] = {}
+        for person in sorted(people, key=lambda p: (bool(p.warehouses), p.person_id)):
+            for stage in person.stages:
+                self._usual.setdefault(stage.value, person.name)
+
+    def of(self, card: Card) -> str:
+        """Who is on the order now: the hold's owner, else the person of its stage in its warehouse."""
+        for hold in card.open_holds:
+            if hold.owner:
+                return self._names.get(hold.owner, hold.owner)
+        if card.ended:
+            return ""
+        mine = self._of_stage[card.stage]
+        places = {p.warehouse_id for p in card.picks.values() if p.warehouse_id}
+        return next((p.name for p in mine if places & set(p.warehouses)), mine[0].name if mine else "")
+
+    def by_stage(self, card: Card) -> dict[str, str]:
+        """Stage → name of its person, for this card."""
+        return self._usual if card.ended else self._usual | {card.stage: self.of(card)}
 
 
-def owner_of(card: Card, people: list[PersonChanged]) -> str:
-    """Who is on the order now: the hold's owner, else the person of its stage in its warehouse."""
-    names = {p.person_id: p.name for p in people}
-    for hold in card.open_holds:
-        if hold.owner:
-            return names.get(hold.owner, hold.owner)
-    if card.ended:
-        return ""
-    places = {p.warehouse_id for p in card.picks.values() if p.warehouse_id}
-    stage = Stage(card.stage)
-    mine = [p for p in people if stage in p.stages and p.active]
-    local = [p for p in mine if places & set(p.warehouses)]
-    return next((p.name for p in [*local, *mine]), "")
-
-
-def row_of(card: Card, people: list[PersonChanged]) -> Row:
-    owners = owners_of(people)
-    owner = owner_of(card, people)
-    if not card.ended:
-        owners[card.stage] = owner
-    problems = card.problems
+def row_of(card: Card, owners: Owners) -> Row:
     return Row(
         order_id=card.order_id, revision=card.revision, channel=card.channel, customer=card.customer, country=card.country,
         tags=card.tags, tier=card.tier, score=card.urgency.score if card.urgency else 0.0, stage=card.stage,
         light=card.light.value, deadline=card.deadline, promise_by=card.promise_by,
         received_at=card.received_at or card.first_heard_at, units=len(card.units), delivered=len(card.delivered),
-        cancelled=len(card.cancelled), owner=owner, is_open=card.is_open, marks=tuple(stage_marks(card, owners)),
-        problem=problems[0] if problems else None,
+        cancelled=len(card.cancelled), owner=owners.of(card), is_open=card.is_open,
+        marks=tuple(stage_marks(card, owners.by_stage(card))), problem=next(problems_of(card), None),
     )  # fmt: skip
 
 
-def page_of(card: Card, entries: list[Entry], people: list[PersonChanged]) -> OrderPage:
+def page_of(card: Card, pages: Sequence[Page], owners: Owners) -> OrderPage:
+    entries = (Entry(**entry, order_id=card.order_id) for page in pages for entry in page.entries)
     return OrderPage(
-        row=row_of(card, people), reasons=card.reasons, problems=tuple(card.problems),
+        row=row_of(card, owners), reasons=card.reasons, problems=tuple(problems_of(card)),
         parcels=tuple(card.parcels.values()), transfers=tuple(card.transfers.values()), total=card.total,
         currency=card.currency, timeline=tuple(sorted(entries, key=lambda e: (e.at, e.service, e.sequence))),
     )  # fmt: skip

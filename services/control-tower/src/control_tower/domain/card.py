@@ -1,19 +1,17 @@
-"""The board's card of one order: facts from events, and what follows from them.
+"""The board's card of one order: facts from events.
 
-Topics have no common order, so the card keeps *facts*, each set by the one event that knows it, and derives stage, light
-and problems from all of them. The same events in any order give the same card.
+Topics have no common order, so the card keeps *facts*, each set by the one event that knows it; stage, light, deadline
+and problems follow from all of them (`place.py`). The same events in any order give the same card.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
 from pydantic import Field
 
-from expedite_events import NO_UNITS, Stage, Units, Urgency, Value
+from expedite_events import NO_UNITS, Stage, Tier, Units, Urgency, Value
 
 
 class Light(StrEnum):
@@ -24,7 +22,7 @@ class Light(StrEnum):
     RED = "red"  # exception: somebody must act
 
 
-ENDED = ("closed", "cancelled")
+RANKS = {tier.value: tier.rank for tier in Tier}
 
 
 class Hold(Value):
@@ -95,23 +93,6 @@ class CancelAsk(Value):
     refused: Units = NO_UNITS
 
 
-class Problem(Value):
-    """Something a person should look at, with the action that helps. `service` and `path` name the owner's API that
-    the button calls; empty when looking is all that can be done."""
-
-    kind: str
-    text: str
-    since: datetime | None = None
-    due_at: datetime | None = None
-    owner: str = ""
-    action: str = ""
-    service: str = ""
-    method: str = "POST"
-    path: str = ""
-    body: dict[str, Any] = Field(default_factory=dict)  # sent with the reason, when the action takes one
-    takes_reason: bool = True
-
-
 class Card(Value):
     """All facts about one order."""
 
@@ -133,17 +114,17 @@ class Card(Value):
     transfers: dict[str, Transfer] = Field(default_factory=dict)
     asks: dict[str, CancelAsk] = Field(default_factory=dict)
     breaches: dict[str, Breach] = Field(default_factory=dict)
-    short: Units = NO_UNITS
     backordered: Units = NO_UNITS
     backorder_estimate: datetime | None = None
     cancelled: Units = NO_UNITS
     ended: str | None = None
     ended_at: datetime | None = None
-    changed_at: datetime | None = None  # real time of the last change, set by the shell: the live feed's cursor
-    revision: int = 0
-    published: int = 0  # revision of the newest OrderState
+    revision: int = 0  # counts the transactions that changed the card; 0: nothing is known yet
 
-    # What follows from the facts
+    # What follows from the facts, as `place.placed` found it: kept, because columns, counts and rows all ask for it.
+    stage: str = Stage.AUDIT.value
+    light: Light = Light.YELLOW
+    deadline: datetime | None = None  # by when the present stage must be done: the next moment that matters
 
     @property
     def live(self) -> Units:
@@ -173,44 +154,6 @@ class Card(Value):
         return [h for h in self.holds.values() if h.released_at is None]
 
     @property
-    def stage(self) -> str:
-        """Where the order is: its first stage that is not done for every live unit."""
-        if self.ended:
-            return self.ended
-        if self.open_holds or self.received_at is None:
-            return Stage.AUDIT.value
-        live = self.live
-        for stage, done in (
-            (Stage.STOCK_LOCK, self.reserved),
-            (Stage.PREPARE, self.packed),
-            (Stage.SHIP, self.shipped),
-            (Stage.TRACK, self.delivered),
-        ):
-            if not live <= done:
-                return stage.value
-        return Stage.CONFIRM.value
-
-    @property
-    def open_breaches(self) -> list[Breach]:
-        """Breaches of stages the order has not passed yet."""
-        if self.ended:
-            return []
-        order = [s.value for s in Stage]
-        here = order.index(self.stage)
-        return [b for b in self.breaches.values() if order.index(b.stage.value) >= here]
-
-    @property
-    def deadline(self) -> datetime | None:
-        """By when the present stage must be done: the next moment that matters."""
-        if self.ended:
-            return None
-        if self.open_holds:
-            return min((h.due_at for h in self.open_holds if h.due_at), default=None)
-        if self.urgency is None:
-            return None
-        return self.urgency.deadlines.get(Stage(self.stage), self.urgency.promise_by)
-
-    @property
     def promise_by(self) -> datetime | None:
         return self.urgency.promise_by if self.urgency else None
 
@@ -220,114 +163,8 @@ class Card(Value):
 
     @property
     def tier_rank(self) -> int:
-        return self.urgency.tier.rank if self.urgency else 2
+        return RANKS[self.urgency.tier.value] if self.urgency else RANKS[Tier.REGULAR.value]
 
     @property
     def is_open(self) -> bool:
         return self.ended is None
-
-    @property
-    def needs_publishing(self) -> bool:
-        return self.revision > self.published
-
-    @property
-    def light(self) -> Light:
-        if self.ended or self.stage == Stage.CONFIRM.value:
-            return Light.GREEN
-        return Light.RED if self.problems else Light.YELLOW
-
-    @property
-    def problems(self) -> list[Problem]:
-        return list(problems_of(self))
-
-    @property
-    def search_text(self) -> str:
-        """Lower-case text that the board's search looks in."""
-        tracking = " ".join(p.tracking_number for p in self.parcels.values())
-        return f"{self.order_id} {self.customer} {self.channel} {self.country} {' '.join(self.tags)} {tracking}".lower()
-
-
-def problems_of(card: Card) -> Iterator[Problem]:
-    """The open problems of a card, worst first."""
-    if card.ended:
-        return
-    for breach in sorted(card.open_breaches, key=lambda b: -b.level):
-        yield Problem(
-            kind="breach", text=f"{breach.stage.value.replace('_', ' ')} is late (level {breach.level})", since=breach.at,
-            due_at=breach.due_at, owner=breach.owner, action="Raise", service="prioritizer",
-            path=f"/orders/{card.order_id}/raise",
-        )  # fmt: skip
-    for hold in card.open_holds:
-        action, path, body = _hold_action(card.order_id, hold)
-        yield Problem(
-            kind=hold.kind, text=hold.text or hold.kind.replace("_", " "), since=hold.since, due_at=hold.due_at,
-            owner=hold.owner, action=action, service="order-intake", path=path, body=body, takes_reason=not body,
-        )  # fmt: skip
-    waiting = card.backordered - card.reserved - card.cancelled
-    if waiting:
-        yield Problem(
-            kind="backorder", text=f"{len(waiting)} pieces wait for stock", due_at=card.backorder_estimate,
-            action="Cancel the missing pieces", service="order-intake", path=f"/orders/{card.order_id}/cancel",
-            body={"units": waiting.to_json()},
-        )  # fmt: skip
-    for parcel in card.parcels.values():
-        if parcel.gone and not parcel.units - card.cancelled <= card.reserved:
-            yield Problem(kind=parcel.gone, text=f"parcel {parcel.parcel_id} was {parcel.gone}", since=parcel.gone_at)
-        elif parcel.delayed and not parcel.delivered_at and not parcel.gone:
-            yield Problem(
-                kind="delayed", text=f"parcel {parcel.parcel_id} is late: {parcel.delayed}", due_at=parcel.expected_at
-            )
-
-
-def _hold_action(order_id: str, hold: Hold) -> tuple[str, str, dict[str, Any]]:
-    """(label, path, body) of what ends a hold; what needs facts from a person has no path: the page only opens it."""
-    if hold.kind == "review":
-        return "Approve", f"/orders/{order_id}/holds/{hold.hold_id}/approve", {}
-    if hold.kind == "unpaid":
-        return "Payment arrived", f"/orders/{order_id}/payment", {"state": "paid"}
-    return "Complete", "", {}
-
-
-class StageMark(Value):
-    """One stage on the order's line: "packed (Tom, 12:00)"."""
-
-    stage: str
-    state: str  # done, now, problem, todo
-    at: datetime | None = None
-    by: str = ""
-
-
-def stage_marks(card: Card, owners: dict[str, str]) -> list[StageMark]:
-    """Each stage with who is or was on it and since when (H1). `owners` names the person of each stage."""
-    picks, parcels = list(card.picks.values()), list(card.parcels.values())
-    released = [h for h in card.holds.values() if h.released_at]
-    facts = {
-        Stage.AUDIT: (card.received_at, released[-1].released_by if released else "order-intake"),
-        Stage.STOCK_LOCK: (max((p.at for p in picks if p.at), default=None), ", ".join(sorted({p.warehouse_id for p in picks}))),
-        Stage.PREPARE: (
-            max((p.packed_at for p in parcels if p.packed_at), default=None),
-            ", ".join(sorted({p.packed_by for p in parcels if p.packed_by})),
-        ),
-        Stage.SHIP: (
-            max((p.shipped_at for p in parcels if p.shipped_at), default=None),
-            ", ".join(sorted({p.carrier for p in parcels if p.carrier})),
-        ),
-        Stage.TRACK: (
-            max((p.delivered_at for p in parcels if p.delivered_at), default=None),
-            ", ".join(sorted({p.signed_by for p in parcels if p.signed_by})),
-        ),
-        Stage.CONFIRM: (card.ended_at, ""),
-    }  # fmt: skip
-    order = list(Stage)
-    here = len(order) if card.ended == "closed" else (-1 if card.ended else order.index(Stage(card.stage)))
-    marks = []
-    for index, stage in enumerate(order):
-        at, by = facts[stage]
-        if index < here:
-            marks.append(StageMark(stage=stage.value, state="done", at=at, by=by))
-        elif index == here:
-            state = "problem" if card.light is Light.RED else "now"
-            marks.append(StageMark(stage=stage.value, state=state, by=owners.get(stage.value, "")))
-        else:
-            marks.append(StageMark(stage=stage.value, state="todo"))
-    return marks

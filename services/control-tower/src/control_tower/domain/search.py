@@ -1,0 +1,41 @@
+"""What an order is found by: its customer's name, its tags and its tracking numbers.
+
+A term is a phrase that begins at a word and goes on to the end of the text, so that whoever types "jansen", "mia jansen"
+or the beginning of either finds "Mia Jansen" by the beginning of a term, which an index answers whatever the number of
+orders. In Chinese, Japanese and Korean every character begins a word.
+"""
+
+from __future__ import annotations
+
+import re
+
+from control_tower.domain.card import Card
+
+LONGEST = 80  # characters of a term, and of what can be searched
+_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\s\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+")
+
+
+def normal(text: str) -> str:
+    """How terms are written: lower case, one blank between words."""
+    return " ".join(text.lower().split())[:LONGEST]
+
+
+def phrases(text: str) -> set[str]:
+    """The terms of a text, at most eight."""
+    plain = normal(text)
+    return {plain[word.start() :] for word, _ in zip(_WORD.finditer(plain), range(8), strict=False)}
+
+
+def terms_of(card: Card) -> set[str]:
+    """Everything the order is found by, besides its number."""
+    found = phrases(card.customer)
+    for tag in card.tags:
+        found |= phrases(tag)
+    return found | {normal(p.tracking_number) for p in card.parcels.values() if p.tracking_number}
+
+
+def new_terms(before: Card, after: Card) -> set[str]:
+    """What a card is found by that it was not before."""
+    if after.parcels is before.parcels and after.customer == before.customer and after.tags == before.tags:
+        return set()
+    return terms_of(after) - terms_of(before)
