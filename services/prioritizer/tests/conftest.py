@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -15,6 +16,7 @@ from expedite_events import (
     CarrierService,
     Customer,
     CustomerNotified,
+    Decision,
     Delivered,
     Event,
     HoldKind,
@@ -23,16 +25,21 @@ from expedite_events import (
     LineGoods,
     OrderBrief,
     OrderClosed,
+    OrderEvent,
     OrderHeld,
     OrderHoldReleased,
     OrderLine,
     OrderReceived,
     Packed,
     PickShort,
+    PriorityAssigned,
+    SetTimer,
     Settled,
     ShipmentLost,
     ShipmentTracked,
     Shipped,
+    SLABreached,
+    Stage,
     StockReserved,
     Tier,
     TrackingStatus,
@@ -42,6 +49,11 @@ from expedite_events import (
 )
 from expedite_events.catalogue import row_of
 from expedite_events.envelope import Envelope, uuid7
+from prioritizer.domain.assign import observe
+from prioritizer.domain.clocks import TIMER, Clock, clocks, ring
+from prioritizer.domain.order import Order
+from prioritizer.domain.priority import Priority
+from prioritizer.domain.world import People, World
 
 NINE = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)  # a Monday
 ORDER = "20261123-EC-000001"
@@ -253,6 +265,59 @@ class Story:
         )
 
 
+class Desk:
+    """One order at the prioritizer, fed by hand: its file, what was announced, its timer and the breaches told."""
+
+    def __init__(self, story: Story, world: World | None = None, people: People | None = None) -> None:
+        self.story, self.world, self.people = story, world or World(), people or {}
+        self.order = Order.unseen(story.order_id)
+        self.priority = Priority.unseen(story.order_id)
+        self.content: OrderReceived | None = None
+        self.rings_at: datetime | None = None
+        self.breaches: list[SLABreached] = []
+        self.assigned: list[PriorityAssigned] = []
+
+    def apply(self, decision: Decision[Order]) -> Decision[Order]:
+        self.order = decision.state
+        for timer in decision.timers:
+            if timer.kind == TIMER:
+                self.rings_at = timer.due_at if isinstance(timer, SetTimer) else None
+        assert self.rings_at == self.order.rings_at
+        for event in decision.events:
+            if isinstance(event, SLABreached):
+                self.breaches.append(event)
+            elif isinstance(event, PriorityAssigned):
+                self.assigned.append(event)
+                self.priority = self.priority.announced(event, self.content)
+        return decision
+
+    def see(self, event: OrderEvent, now: datetime | None = None) -> Decision[Order]:
+        """An event comes, at `now` or on Monday 09:00."""
+        if isinstance(event, OrderReceived):
+            self.content = event
+        return self.apply(observe(self.order, event, self.priority, self.world, now or at(0)))
+
+    def fire(self, now: datetime) -> None:
+        """Let the timer ring while it is due."""
+        while self.rings_at and self.rings_at <= now:
+            self.rings_at = None
+            self.apply(ring(self.order, self.world, self.people, now))
+
+    @property
+    def clocks(self) -> tuple[Clock, ...]:
+        return clocks(self.order, self.world)
+
+    def running(self) -> set[tuple[str, Stage]]:
+        """Subject (without the order's number) and stage of each clock that runs."""
+        return {(c.subject.removeprefix(ORDER), c.stage) for c in self.clocks}
+
+
 @pytest.fixture(scope="session")
 def story() -> Story:
     return Story()
+
+
+@pytest.fixture(scope="session")
+def desk_of(story: Story) -> Callable[..., Desk]:
+    """Makes a desk: `desk_of(world=..., people=...)`."""
+    return lambda **given: Desk(story, **given)

@@ -17,10 +17,12 @@ from prioritizer.domain.assign import lower, raise_by_hand
 from prioritizer.domain.budgets import BUDGETS, BUDGETS_VERSION, MAX_LEVELS, Budget
 from prioritizer.domain.clocks import clocks
 from prioritizer.domain.order import Order, Raise
+from prioritizer.domain.priority import Assignment, Priority
 from prioritizer.domain.rules import RULES, RULES_VERSION, Rule
 from prioritizer.domain.world import Person, circle
-from prioritizer.handlers import places, record, world_for
-from prioritizer.store import BREACHES, HISTORY, ORDERS, PEOPLE, Assignment, Breach
+from prioritizer.handlers import record
+from prioritizer.masterdata import places, world_for
+from prioritizer.store import BREACHES, ORDERS, PEOPLE, PRIORITIES, Breach
 
 router = APIRouter()
 OrderPath = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
@@ -86,7 +88,7 @@ class PriorityView(BaseModel):
 
     order_id: str
     current: Assignment | None
-    revisions: list[Assignment]
+    revisions: tuple[Assignment, ...]
     raised: Raise | None
     held: bool
     ended_at: datetime | None
@@ -142,7 +144,7 @@ async def show_priority(
         order = (await tx.load(ORDERS, [order_id])).get(order_id)
         if order is None:
             return None
-        revisions = await tx.find(HISTORY, {"order_id": order_id}, order_by=("serial",))
+        revisions = (await tx.load(PRIORITIES, [order_id]))[order_id].revisions
         in_force = [r for r in revisions if at is None or r.assigned_at <= at]
         running = clocks(order, await places(tx))
         return PriorityView(
@@ -175,15 +177,15 @@ async def raise_order(
 ) -> RaiseView:
     """Expedite an order by hand: it overtakes what is queued in every service (B4). 202 for an order not seen yet."""
 
-    async def decide(order: Order, tx: Tx) -> Decision[Order]:
+    async def decide(order: Order, priority: Priority, tx: Tx) -> Decision[Order]:
         if body.expires_at and body.expires_at <= tx.now:
             raise Problem(
                 422, "invalid",
                 errors=[FieldProblem(pointer="/expires_at", code="not-in-the-future",
                                      message=f"Give a moment after now ({tx.now.isoformat()}), or leave it out.")],
             )  # fmt: skip
-        world = await world_for(tx, [order.content])
-        return raise_by_hand(order, Tier(body.tier), body.reason, caller.name, body.expires_at, world, tx.now)
+        world = await world_for(tx, [priority.content])
+        return raise_by_hand(order, priority, Tier(body.tier), body.reason, caller.name, body.expires_at, world, tx.now)
 
     view = await _change(engine, order_id, decide, RaiseResult.RAISED, missing_is_unknown=False)
     if view.outcome is RaiseResult.REQUESTED:
@@ -195,8 +197,8 @@ async def raise_order(
 async def lower_order(order_id: OrderPath, engine: EngineDep, caller: Operator) -> RaiseView:
     """Undo a raise: the rules alone decide again (B4)."""
 
-    async def decide(order: Order, tx: Tx) -> Decision[Order]:
-        return lower(order, await world_for(tx, [order.content]), tx.now)
+    async def decide(order: Order, priority: Priority, tx: Tx) -> Decision[Order]:
+        return lower(order, priority, await world_for(tx, [priority.content]), tx.now)
 
     return await _change(engine, order_id, decide, RaiseResult.LOWERED, missing_is_unknown=True)
 
@@ -204,7 +206,7 @@ async def lower_order(order_id: OrderPath, engine: EngineDep, caller: Operator) 
 async def _change(
     engine: EngineDep,
     order_id: str,
-    decide: Callable[[Order, Tx], Awaitable[Decision[Order]]],
+    decide: Callable[[Order, Priority, Tx], Awaitable[Decision[Order]]],
     done: RaiseResult,
     *,
     missing_is_unknown: bool,
@@ -215,25 +217,25 @@ async def _change(
         orders = await tx.load(ORDERS, [order_id])
         if missing_is_unknown and order_id not in orders:
             raise _unknown(order_id)
-        decision = await decide(orders[order_id], tx)
+        priority = (await tx.load(PRIORITIES, [order_id]))[order_id]
+        decision = await decide(orders[order_id], priority, tx)
         if decision.outcome is Outcome.TOO_LATE:
             raise Problem(
                 409, "too-late", "The order has ended", detail="It is closed or cancelled; nothing is left to hurry."
             )
         tx.apply(cause, orders, decision)
-        record(tx, decision)
+        await record(tx, decision, priority.content)
         order = decision.state
         outcome = done
         if decision.outcome is Outcome.ALREADY_DONE:
             outcome = RaiseResult.ALREADY
-        elif done is RaiseResult.RAISED and order.content is None:
+        elif done is RaiseResult.RAISED and not order.revision:
             outcome = RaiseResult.REQUESTED
-        urgency = order.urgency
         return RaiseView(
             order_id=order_id,
             outcome=outcome,
-            tier=urgency.tier if urgency else None,
-            revision=urgency.revision if urgency else None,
+            tier=order.tier if order.revision else None,
+            revision=order.revision or None,
         )
 
     return await engine.transact([order_id], work)

@@ -6,8 +6,7 @@ Each event about an order goes through the same load → observe → apply: `dom
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from expedite_events import (
     CancelRefused,
@@ -41,85 +40,66 @@ from expedite_events import (
     WarehouseChanged,
 )
 from expedite_messaging import Batch, Collection, Fired, Handlers, Received, Tx
-from prioritizer.domain.assign import EXPIRY_TIMER, lower, observe
+from expedite_messaging.collection import Book
+from prioritizer.domain.assign import EXPIRY_TIMER, decides_again, lower, observe
 from prioritizer.domain.clocks import TIMER, ring
+from prioritizer.domain.facts import teaches
 from prioritizer.domain.order import Order
-from prioritizer.domain.world import Carrier, Product, Warehouse, World
-from prioritizer.store import BREACHES, CARRIERS, HISTORY, ORDERS, PEOPLE, PRODUCTS, WAREHOUSES, Assignment, Breach
+from prioritizer.domain.priority import Priority
+from prioritizer.domain.world import Carrier, Product, Warehouse
+from prioritizer.masterdata import people, places, world_for
+from prioritizer.store import BREACHES, CARRIERS, ORDERS, PRIORITIES, PRODUCTS, WAREHOUSES, Breach
 
 handlers = Handlers("prioritizer")
 Snapshot = TypeVar("Snapshot", Warehouse, Carrier, Product)
 
 
-async def places(tx: Tx) -> World:
-    """The world as far as clocks need it: working hours."""
-    return World(warehouses=await tx.find(WAREHOUSES, {"active": True}))
+async def dossiers(tx: Tx, batch: Batch[Received[OrderEvent]], orders: Book[Order]) -> Book[Priority]:
+    """What was ordered and announced before, of the orders whose urgency is decided again or over. What this batch
+    announces comes into the same book."""
+    again = [r.key for r in batch if decides_again(r.event, orders[r.key])]
+    return await tx.load(PRIORITIES, again)
 
 
-async def world_for(tx: Tx, contents: Iterable[OrderReceived | None]) -> World:
-    """The world as far as urgency needs it: hours, transit times and the products of these orders."""
-    skus = {line.sku for content in contents if content for line in content.lines}
-    products = await tx.load(PRODUCTS, skus)
-    return World(
-        warehouses=await tx.find(WAREHOUSES, {"active": True}),
-        carriers=await tx.find(CARRIERS, {"active": True}),
-        classes={product.sku: product.product_class for product in products},
-    )
-
-
-def record(tx: Tx, decision: Decision[Order]) -> None:
-    """Keep what was announced: every assignment (B2) and every breach (C3), once."""
+async def record(tx: Tx, decision: Decision[Order], content: OrderReceived | None) -> None:
+    """Keep what was announced: every assignment (B2) and every breach (C3), once. Content is kept until the end (I5)."""
     for event in decision.events:
         if isinstance(event, PriorityAssigned):
-            tx.add(HISTORY, Assignment.of(event))
+            priorities = await tx.load(PRIORITIES, ())
+            priorities.put(priorities[event.order_id].announced(event, content))
         elif isinstance(event, SLABreached):
             tx.add(BREACHES, Breach.of(event))
 
 
-async def _assign(batch: Batch[Received[Any]], tx: Tx) -> None:
+async def follow(batch: Batch[Received[OrderEvent]], tx: Tx) -> None:
+    """Something happened to an order. A new one is assigned: tier, score, reasons, deadlines (B1, B2). A hold that ends
+    moves its deadlines (C2). Stations and carriers start and stop its clocks (C1), and the end stops everything."""
+    batch = Batch(tuple(received for received in batch if teaches(received.event)))
+    if not batch:
+        return
     orders = await tx.load(ORDERS, batch.keys)
+    priorities = await dossiers(tx, batch, orders)
     contents = [r.event for r in batch if isinstance(r.event, OrderReceived)]
-    world = await world_for(tx, [*contents, *(orders[key].content for key in batch.keys)])
+    known = [priority.content for priority in priorities]
+    world = await world_for(tx, [*contents, *known]) if contents or any(known) else await places(tx)
     for received in batch:
-        decision = observe(orders[received.key], received.event, world, tx.now)
+        event, priority = received.event, priorities[received.key]
+        decision = observe(orders[received.key], event, priority, world, tx.now)
         tx.apply(received, orders, decision)
-        record(tx, decision)
+        if decision.events:
+            await record(tx, decision, event if isinstance(event, OrderReceived) else priority.content)
+        elif decision.state.ended_at:
+            priorities.put(priority.ended())
 
 
-@handlers.on(OrderReceived)
-async def assign_order(batch: Batch[Received[OrderReceived]], tx: Tx) -> None:
-    """A verified order enters the pool: tier, score, reasons, deadlines (B1, B2); its stock_lock clock starts."""
-    await _assign(batch, tx)
-
-
-@handlers.on(OrderHeld)
-async def pause(batch: Batch[Received[OrderHeld]], tx: Tx) -> None:
-    """The order waits: its clocks stand still, and the hold's own audit clock starts."""
-    await _assign(batch, tx)
-
-
-@handlers.on(OrderHoldReleased)
-async def go_on(batch: Batch[Received[OrderHoldReleased]], tx: Tx) -> None:
-    """A hold ended: with the last one, deadlines move by the time the order was held (C2)."""
-    await _assign(batch, tx)
-
-
-async def _observe(batch: Batch[Received[OrderEvent]], tx: Tx) -> None:
-    """A station did something: clocks start and stop by the facts known then."""
-    orders = await tx.load(ORDERS, batch.keys)
-    world = await places(tx)
-    for received in batch:
-        tx.apply(received, orders, observe(orders[received.key], received.event, world, tx.now))
-
-
-# One function for all events that only move clocks: what each teaches stands in `domain.facts.learn`.
+# One function for all events about orders: what each teaches stands in `domain.facts.learn`.
 for _event in (
-    CancelRequested, CancelRefused, OrderCancelled, OrderClosed,
+    OrderReceived, OrderHeld, OrderHoldReleased, CancelRequested, CancelRefused, OrderCancelled, OrderClosed,
     StockReserved, StockShort, OrderBackordered, TransferRequested, TransferDispatched, TransferReceived,
     PickShort, Packed, Shipped, ShipmentTracked, DeliveryDelayed, Delivered, ShipmentLost, ParcelReturned,
     CustomerNotified,
 ):  # fmt: skip
-    handlers.on(_event)(_observe)
+    handlers.on(_event)(follow)
 
 
 @handlers.on(WarehouseChanged)
@@ -152,19 +132,20 @@ async def _copy(collection: Collection[Snapshot], states: list[Snapshot], tx: Tx
 async def overdue(batch: Batch[Fired], tx: Tx) -> None:
     """A stage ran over its deadline: its owner is told, then the superior, then theirs (C3)."""
     orders = await tx.load(ORDERS, batch.keys)
-    world, people = await places(tx), {p.person_id: p for p in await tx.find(PEOPLE)}
+    world, known = await places(tx), await people(tx)
     for fired in batch:
-        decision = ring(orders[fired.key], fired.subject, fired.level, world, people, tx.now)
+        decision = ring(orders[fired.key], world, known, tx.now)
         tx.apply(fired, orders, decision)
-        record(tx, decision)
+        await record(tx, decision, None)
 
 
 @handlers.timer(EXPIRY_TIMER)
 async def raise_expired(batch: Batch[Fired], tx: Tx) -> None:
     """A raise has an end: the rules decide again (B4)."""
-    orders = await tx.load(ORDERS, batch.keys)
-    world = await world_for(tx, [orders[key].content for key in batch.keys])
+    orders, priorities = await tx.load(ORDERS, batch.keys), await tx.load(PRIORITIES, batch.keys)
+    world = await world_for(tx, [priority.content for priority in priorities])
     for fired in batch:
-        decision = lower(orders[fired.key], world, tx.now)
+        priority = priorities[fired.key]
+        decision = lower(orders[fired.key], priority, world, tx.now)
         tx.apply(fired, orders, decision)
-        record(tx, decision)
+        await record(tx, decision, priority.content)

@@ -6,41 +6,14 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from expedite_events import PriorityAssigned, Reason, SLABreached, Stage, Tier, Value
+from expedite_events import SLABreached, Stage, Tier, Value
 from expedite_messaging import Collection, Column
 from expedite_messaging.collection import metadata_naming
-from prioritizer.domain.budgets import BUDGETS_VERSION
 from prioritizer.domain.order import Order
-from prioritizer.domain.rules import RULES_VERSION
+from prioritizer.domain.priority import Priority
 from prioritizer.domain.world import Carrier, Person, Product, Warehouse
 
 metadata = sa.MetaData(naming_convention=metadata_naming)
-
-
-class Assignment(Value):
-    """One revision of an order's urgency, kept for ever and without personal data: what was said when, and why (B2)."""
-
-    order_id: str
-    revision: int
-    tier: Tier
-    score: float
-    promise_by: datetime
-    deadlines: dict[Stage, datetime]
-    express: bool
-    reasons: tuple[Reason, ...]
-    assigned_at: datetime
-    rules_version: int = RULES_VERSION
-    budgets_version: int = BUDGETS_VERSION
-
-    @property
-    def serial(self) -> str:
-        """The revision as text that sorts."""
-        return f"{self.revision:06d}"
-
-    @classmethod
-    def of(cls, event: PriorityAssigned) -> Assignment:
-        return cls(order_id=event.order_id, reasons=event.reasons, assigned_at=event.assigned_at,
-                   **event.urgency.model_dump())  # fmt: skip
 
 
 class Breach(Value):
@@ -65,17 +38,15 @@ class Breach(Value):
 
     @classmethod
     def of(cls, event: SLABreached) -> Breach:
-        return cls(breach_id=f"{event.subject}.{event.stage}.{event.level}", **event.model_dump())
+        return cls(
+            breach_id=f"{event.subject}.{event.stage}.{event.level}", order_id=event.order_id, subject=event.subject,
+            stage=event.stage, level=event.level, owner=event.owner, tier=Tier(event.tier), due_at=event.due_at,
+            breached_at=event.breached_at,
+        )  # fmt: skip
 
 
 ORDERS = Collection("orders", Order, metadata=metadata, new=Order.unseen)
-HISTORY = Collection(
-    "priority_history",
-    Assignment,
-    metadata=metadata,
-    key=("order_id", "serial"),
-    columns=[Column("assigned_at", sa.DateTime(timezone=True))],
-)
+PRIORITIES = Collection("priorities", Priority, metadata=metadata, new=Priority.unseen)
 BREACHES = Collection(
     "breaches",
     Breach,

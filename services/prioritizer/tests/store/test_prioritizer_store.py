@@ -45,7 +45,7 @@ async def test_from_event_to_closed_breach(engine: PostgresEngine, story: Any) -
         await engine.deliver([story.envelope(story.carrier())])
         await engine.deliver([story.envelope(story.received(LONG_AGO)), story.envelope(story.received(LONG_AGO))])
         due = await engine.due()
-        assert [(f.kind, f.subject, f.level) for f in due] == [("sla", f"{story.order_id}/stock_lock", 0)]
+        assert [(f.kind, f.subject, f.level) for f in due] == [("sla", story.order_id, 0)]
         await engine.fire(due)
         await engine.fire(due)
         (breach,) = (await http.get("/breaches", params={"open": "true", "owner": "olga"})).json()["items"]

@@ -11,7 +11,7 @@ from expedite_events import Lane, PriorityAssigned, ProductChanged, SLABreached,
 from expedite_messaging.memory import MemoryClock, MemoryEngine
 from prioritizer.domain.world import Person
 from prioritizer.handlers import handlers
-from prioritizer.store import BREACHES, HISTORY, ORDERS, PEOPLE, WAREHOUSES
+from prioritizer.store import BREACHES, ORDERS, PEOPLE, PRIORITIES, WAREHOUSES
 
 
 @pytest.fixture
@@ -36,17 +36,29 @@ async def test_an_order_is_assigned_once_on_its_lane(engine: MemoryEngine, story
     (sent,) = engine.db.outbox
     assert isinstance(sent.event, PriorityAssigned)
     assert (sent.lane, sent.event.urgency.tier, sent.event.lines[0].sku) == (Lane.EXPRESS, Tier.URGENT, "A")
-    (kept,) = engine.db.rows[HISTORY.name].values()
-    assert kept.model_dump()["reasons"][0]["rule"] == "urgent-mark"
-    assert "ann@example.com" not in kept.model_dump_json()
+    kept = engine.db.rows[PRIORITIES.name][story.order_id].model_dump()
+    assert [revision["reasons"][0]["rule"] for revision in kept["revisions"]] == ["urgent-mark"]
+    assert "ann@example.com" not in str(kept["revisions"])
 
 
 async def test_a_batch_of_an_order_and_its_lock_leaves_one_timer(engine: MemoryEngine, story: Any) -> None:
     """C4: timers follow within one batch as they do across batches."""
     await engine.deliver([story.envelope(story.received()), story.envelope(story.received())])
-    assert [key[1] for key in engine.db.timers] == [f"{story.order_id}/stock_lock"]
     await engine.deliver([story.envelope(story.reserved(0.1, 1, story.all))])
-    assert [key[1] for key in engine.db.timers] == [f"{story.order_id}-F1/prepare"]
+    assert [key[:2] for key in engine.db.timers] == [("sla", story.order_id)]
+
+
+async def test_all_events_of_an_order_in_one_batch(engine: MemoryEngine, story: Any) -> None:
+    """B1, B2, C1: one function for all of them: an order that comes, is held, let go, packed and closed within one poll
+    ends as it would over many."""
+    events = (story.received(), story.held(0.1), story.released(0.2), story.reserved(0.3, 1, story.all),
+              story.packed(0.4, 1, 1, story.all), story.received(order_version=2), story.closed(3))  # fmt: skip
+    await engine.deliver([story.envelope(event) for event in events])
+    sent = [e.event for e in engine.db.outbox if isinstance(e.event, PriorityAssigned)]
+    assert [(e.urgency.revision, e.order_version) for e in sent] == [(1, 1), (2, 1), (3, 2)]
+    kept = engine.db.rows[PRIORITIES.name][story.order_id].model_dump()
+    assert [r["revision"] for r in kept["revisions"]] == [1, 2, 3] and kept["content"] is None
+    assert not engine.db.timers
 
 
 async def test_a_breach_is_announced_and_kept_open_until_the_order_ends(engine: MemoryEngine, story: Any) -> None:
@@ -78,8 +90,8 @@ async def test_a_breach_is_announced_and_kept_open_until_the_order_ends(engine: 
     await fire(engine)
     await engine.deliver([story.envelope(story.packed(4, 1, 1, story.all))])
     assert not engine.db.timers
-    order = engine.db.rows[ORDERS.name][story.order_id]
-    assert "ann@example.com" not in order.model_dump_json()
+    for collection in (ORDERS, PRIORITIES):
+        assert "ann@example.com" not in engine.db.rows[collection.name][story.order_id].model_dump_json()
 
 
 async def test_master_data_is_copied_by_revision_and_bad_calendars_are_parked(engine: MemoryEngine, story: Any) -> None:

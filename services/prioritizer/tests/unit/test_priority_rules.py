@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -12,12 +13,14 @@ from expedite_events.inventory import Remedy
 from prioritizer.domain.assign import lower, observe, raise_by_hand
 from prioritizer.domain.budgets import BUDGETS, Span
 from prioritizer.domain.order import Order
+from prioritizer.domain.priority import Priority
 from prioritizer.domain.rules import RULES
 from prioritizer.domain.world import Carrier, Warehouse, World
 
 
 def assigned(story: Any, world: World | None = None, hours: float = 0, **given: Any) -> PriorityAssigned:
-    decision = observe(Order.unseen(story.order_id), story.received(**given), world or World(), story.at(hours))
+    order, priority = Order.unseen(story.order_id), Priority.unseen(story.order_id)
+    decision = observe(order, story.received(**given), priority, world or World(), story.at(hours))
     (event,) = decision.events
     assert isinstance(event, PriorityAssigned)
     assert decision.express == event.urgency.express
@@ -65,7 +68,7 @@ def test_reasons_name_rule_points_and_inputs(story: Any) -> None:
     assert event.urgency.score == sum(reason.points for reason in event.reasons) > 0
 
 
-def test_less_slack_and_short_stock_score_higher(story: Any) -> None:
+def test_less_slack_and_short_stock_score_higher(story: Any, desk_of: Callable[..., Any]) -> None:
     """B1: score inside the tier from slack, product, customer, value and stock."""
     plain = assigned(story, promise_by=story.at(200)).urgency.score
     assert assigned(story, promise_by=story.at(10)).urgency.score > plain
@@ -74,10 +77,10 @@ def test_less_slack_and_short_stock_score_higher(story: Any) -> None:
     assert assigned(story, promise_by=story.at(200), total=300).urgency.score > plain
     short = StockShort(order_id=story.order_id, units=story.all, goods=story.goods, considered=(),
                        chosen=Remedy.BACKORDER, at=story.at(0))  # fmt: skip
-    known = observe(Order.unseen(story.order_id), short, World(), story.at(0)).state
-    (event,) = observe(known, story.received(promise_by=story.at(200)), World(), story.at(0)).events
-    assert isinstance(event, PriorityAssigned)
-    assert event.urgency.score > plain
+    desk = desk_of()
+    desk.see(short)
+    desk.see(story.received(promise_by=story.at(200)))
+    assert desk.assigned[0].urgency.score > plain
 
 
 def test_every_rule_reads_facts_that_exist(story: Any) -> None:
@@ -100,23 +103,22 @@ def test_the_budget_table_is_complete_and_says_what_was_asked() -> None:
     assert (hours[Span.TRACK, Tier.LOW], hours[Span.TOLD, Tier.URGENT]) == (48, 1)
 
 
-def test_deadlines_lie_in_working_hours_of_the_nearest_warehouse(story: Any) -> None:
+def test_deadlines_lie_in_working_hours_of_the_nearest_warehouse(story: Any, desk_of: Callable[..., Any]) -> None:
     """C1, C2: a regular order of Monday 17:30 is reserved by 08:30 next day, packed by 12:30, shipped by 10:30 on
     Wednesday; an urgent one counts every hour."""
     world = World(warehouses=[
         Warehouse.of(story.warehouse("W0", serves=(), time_zone="Asia/Shanghai")), Warehouse.of(story.warehouse())
     ])  # fmt: skip
-    event = observe(Order.unseen(story.order_id), story.received(8.5), world, story.at(8.5)).events[0]
-    assert isinstance(event, PriorityAssigned)
+    desk, other = desk_of(world=world), desk_of(world=world)
+    desk.see(story.received(8.5), story.at(8.5))
+    (event,) = desk.assigned
     deadlines = event.urgency.deadlines
     assert deadlines[Stage.STOCK_LOCK] == story.at(23.5)
     assert deadlines[Stage.PREPARE] == story.at(27.5)
     assert deadlines[Stage.SHIP] == story.at(49.5)
     assert event.urgency.promise_by == deadlines[Stage.SHIP] + timedelta(hours=96)
-    urgent = observe(Order.unseen(story.order_id), story.received(8.5, urgent_mark=True), world, story.at(8.5)).events[
-        0
-    ]
-    assert isinstance(urgent, PriorityAssigned)
+    other.see(story.received(8.5, urgent_mark=True), story.at(8.5))
+    (urgent,) = other.assigned
     assert urgent.urgency.deadlines[Stage.PREPARE] == story.at(8.5 + 0.25 + 2)
 
 
@@ -133,37 +135,44 @@ def test_the_channels_date_is_the_promise_and_moves_the_ship_deadline_forward(st
     assert "is not after the order" in past.reasons[-1].text
 
 
-def test_a_raise_gives_new_deadlines_from_now_and_lowering_takes_them_back(story: Any) -> None:
+def test_a_raise_gives_new_deadlines_from_now_and_lowering_takes_them_back(
+    story: Any, desk_of: Callable[..., Any]
+) -> None:
     """B4: reversible; nothing is overdue merely because the order was raised late."""
-    first = observe(Order.unseen(story.order_id), story.received(), World(), story.at(0)).state
-    assert first.urgency
-    raised = raise_by_hand(first, Tier.URGENT, "VIP called", "olga", None, World(), story.at(0.9))
-    event = next(e for e in raised.events if isinstance(e, PriorityAssigned))
+    desk = desk_of()
+    desk.see(story.received())
+    (first,) = desk.assigned
+    raised = desk.apply(
+        raise_by_hand(desk.order, desk.priority, Tier.URGENT, "VIP called", "olga", None, World(), story.at(0.9))
+    )
+    event = desk.assigned[1]
     assert (event.urgency.revision, event.urgency.tier, event.urgency.express, raised.express) == (
         2, Tier.URGENT, True, True
     )  # fmt: skip
     assert "olga" in event.reasons[0].text and "VIP called" in event.reasons[0].text
     assert event.urgency.deadlines[Stage.PREPARE] > story.at(0.9)
     assert event.urgency.deadlines[Stage.SHIP] < first.urgency.deadlines[Stage.SHIP]
-    lowered = lower(raised.state, World(), story.at(1))
-    event = next(e for e in lowered.events if isinstance(e, PriorityAssigned))
+    assert (event.brief, event.lines) == (first.brief, first.lines)
+    desk.apply(lower(desk.order, desk.priority, World(), story.at(1)))
+    event = desk.assigned[2]
     assert event.urgency.revision == 3
     assert (event.urgency.tier, event.urgency.deadlines, event.urgency.express) == (
         Tier.REGULAR, first.urgency.deadlines, False
     )  # fmt: skip
 
 
-def test_a_hold_moves_the_deadlines_once_it_is_over_and_its_union_counts_once(story: Any) -> None:
+def test_a_hold_moves_the_deadlines_once_it_is_over_and_its_union_counts_once(
+    story: Any, desk_of: Callable[..., Any]
+) -> None:
     """C2: revision n+1 only when deadlines changed, by the union of the held intervals, by event time."""
-    order = observe(Order.unseen(story.order_id), story.received(), World(), story.at(0)).state
-    assert order.urgency
-    before = order.urgency.deadlines
-    events = []
-    for event in (story.held(0.1, 1), story.held(0.2, 2), story.released(0.6, 1), story.released(0.4, 2)):
-        decision = observe(order, event, World(), story.at(1))
-        order, events = decision.state, [*events, decision.events]
+    desk = desk_of()
+    desk.see(story.received())
+    before = desk.assigned[0].urgency.deadlines
+    held = (story.held(0.1, 1), story.held(0.2, 2), story.released(0.6, 1), story.released(0.4, 2))
+    events = [desk.see(event, story.at(1)).events for event in held]
     assert [len(e) for e in events] == [0, 0, 0, 1]
-    assert order.urgency and order.urgency.revision == 2
-    assert order.urgency.deadlines[Stage.SHIP] == before[Stage.SHIP] + timedelta(hours=0.5)
-    again = observe(order, story.released(0.4, 2), World(), story.at(2))
-    assert again.state is order and not again.events
+    assert desk.order.revision == 2
+    assert desk.priority.last and desk.priority.last.deadlines[Stage.SHIP] == before[Stage.SHIP] + timedelta(hours=0.5)
+    known = desk.order
+    again = desk.see(story.released(0.4, 2), story.at(2))
+    assert again.state is known and not again.events

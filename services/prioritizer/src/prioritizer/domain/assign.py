@@ -12,7 +12,11 @@ from typing import Any
 from expedite_events import (
     CancelTimer,
     Decision,
+    OrderCancelled,
+    OrderClosed,
     OrderEvent,
+    OrderHeld,
+    OrderHoldReleased,
     OrderReceived,
     Outcome,
     PriorityAssigned,
@@ -26,17 +30,18 @@ from expedite_events import (
 )
 from prioritizer.domain.budgets import Span, budget_of
 from prioritizer.domain.clocks import due, reschedule
-from prioritizer.domain.facts import learn
+from prioritizer.domain.facts import learn, teaches
 from prioritizer.domain.order import Order, Raise
+from prioritizer.domain.priority import Assignment, Priority
 from prioritizer.domain.rules import score_of, tier_of
 from prioritizer.domain.world import World
 
 EXPIRY_TIMER = "raise-expires"
 
 
-def observe(order: Order, event: OrderEvent, world: World, now: datetime) -> Decision[Order]:
+def observe(order: Order, event: OrderEvent, priority: Priority, world: World, now: datetime) -> Decision[Order]:
     """An event about the order: remember the fact, assign urgency where the fact changes it, move the clocks."""
-    if order.ended_at:
+    if order.ended_at or not teaches(event):
         return already_done(order)
     known = learn(event, order)
     if known is order:
@@ -44,42 +49,48 @@ def observe(order: Order, event: OrderEvent, world: World, now: datetime) -> Dec
     if known.ended_at:
         expiry = (CancelTimer(EXPIRY_TIMER, order.order_id),) if order.raised and order.raised.expires_at else ()
         return Decision(state=known, timers=expiry).and_then(reschedule(known, world))
+    if isinstance(event, OrderReceived):
+        return assign(known, event, priority.last, world, now, renewed=True)
     # A hold that is over moved the deadlines; while another is open nobody knows yet by how much.
-    moved = known.content is not order.content or (known.holds is not order.holds and not known.held)
-    if known.content and moved:
-        return assign(known, known.content, world, now, renewed=known.content is not order.content)
+    if priority.content and known.holds is not order.holds and not known.held:
+        return assign(known, priority.content, priority.last, world, now)
     return reschedule(known, world)
 
 
-def assign(order: Order, content: OrderReceived, world: World, now: datetime, *, renewed: bool) -> Decision[Order]:
-    """Tier, deadlines and score by the rules, the raise and the pauses; announced when they differ from the present
+def decides_again(event: OrderEvent, order: Order) -> bool:
+    """Whether an event needs what was ordered and announced before: urgency may change, or it is over."""
+    if isinstance(event, OrderReceived):
+        return 0 < order.version < event.order_version
+    return order.revision > 0 and isinstance(event, OrderHeld | OrderHoldReleased | OrderCancelled | OrderClosed)
+
+
+def assign(
+    order: Order, content: OrderReceived, last: Assignment | None, world: World, now: datetime, *, renewed: bool = False
+) -> Decision[Order]:
+    """Tier, deadlines and score by the rules, the raise and the pauses; announced when they differ from the last
     revision, or when the content is new (`renewed`)."""
     facts = facts_of(order, content, world)
     base, express, why = tier_of(facts)
-    order = order.model_copy(update={"base_tier": base})
-    tier = base
+    order = order.put(base_tier=base)
     if order.raised:
-        express = True
-        if order.raised.tier.rank < base.rank:
-            tier = order.raised.tier
-        why = (_by_hand(order.raised), *why)
+        express, why = True, (_by_hand(order.raised), *why)
+    tier = order.tier
     deadlines, promise_by, promised = plan(order, content, world)
-    facts["slack_hours"] = slack_hours(promise_by, now, world.transit(facts["country"]))
-    score, points = score_of(facts)
-    old = order.urgency
-    if old and not renewed and (old.tier, old.deadlines, old.promise_by, old.express) == (
+    if last and not renewed and (last.tier, last.deadlines, last.promise_by, last.express) == (
         tier, deadlines, promise_by, express
     ):  # fmt: skip
         return reschedule(order, world)
+    facts["slack_hours"] = slack_hours(promise_by, now, world.transit(facts["country"]))
+    score, points = score_of(facts)
+    revision = order.revision + 1
     urgency = Urgency(
-        tier=tier, score=score, revision=old.revision + 1 if old else 1, promise_by=promise_by, deadlines=deadlines,
-        express=express,
-    )  # fmt: skip
+        tier=tier, score=score, revision=revision, promise_by=promise_by, deadlines=deadlines, express=express
+    )
     assigned = PriorityAssigned(
         order_id=order.order_id, order_version=content.order_version, brief=content.brief, lines=content.lines,
         urgency=urgency, reasons=(*why, *points, promised), assigned_at=now,
     )  # fmt: skip
-    order = order.model_copy(update={"urgency": urgency})
+    order = order.put(revision=revision, express=express)
     return Decision(state=order, events=(assigned,)).and_then(reschedule(order, world))
 
 
@@ -120,7 +131,7 @@ def plan(order: Order, content: OrderReceived, world: World) -> tuple[dict[Stage
         ship = min(ship, max(prepare, asked - world.transit(country)))
         reason = Reason(rule="promise", points=0, text=f"The channel asked for delivery by {asked:%Y-%m-%d %H:%M %Z}")
     else:
-        tier = min((order.base_tier, *((order.raised.tier,) if order.raised else ())), key=lambda t: t.rank)
+        tier = order.tier
         promise_by = ship + budget_of(Span.DELIVERY, tier).time
         hours = budget_of(Span.DELIVERY, tier).minutes // 60
         ignored = f" (the date asked for, {asked:%Y-%m-%d %H:%M %Z}, is not after the order)" if asked else ""
@@ -144,8 +155,9 @@ def slack_hours(promise_by: datetime, now: datetime, transit: timedelta) -> floa
 
 
 def raise_by_hand(
-    order: Order, tier: Tier, reason: str, by: str, expires_at: datetime | None, world: World, now: datetime
-) -> Decision[Order]:
+    order: Order, priority: Priority, tier: Tier, reason: str, by: str, expires_at: datetime | None, world: World,
+    now: datetime,
+) -> Decision[Order]:  # fmt: skip
     """Expedite an order (B4). One that is not seen yet is asked for on the express lane and remembered as raised. Raising
     again to the same or a lower tier is already done, unless the expiry changes."""
     if order.ended_at:
@@ -154,32 +166,32 @@ def raise_by_hand(
     if before and before.tier.rank <= tier.rank and before.expires_at == expires_at:
         return already_done(order)
     if before and before.tier.rank <= tier.rank:
-        raised = before.model_copy(update={"expires_at": expires_at})
+        raised = before.put(expires_at=expires_at)
     else:
         raised = Raise(tier=tier, reason=reason, by=by, at=now, expires_at=expires_at)
     timer = (
         SetTimer(EXPIRY_TIMER, order.order_id, expires_at) if expires_at else CancelTimer(EXPIRY_TIMER, order.order_id)
     )
-    order = order.model_copy(update={"raised": raised})
+    order = order.put(raised=raised)
     started = Decision(state=order, timers=(timer,), express=True)
-    if order.content:
-        return started.and_then(assign(order, order.content, world, now, renewed=False))
+    if priority.content:
+        return started.and_then(assign(order, priority.content, priority.last, world, now))
     if before:
         return started.and_then(reschedule(order, world))
     asking = RaiseRequested(order_id=order.order_id, requested_by=by, requested_at=now, reason=reason)
     return Decision(state=order, timers=(timer,), events=(asking,), express=True).and_then(reschedule(order, world))
 
 
-def lower(order: Order, world: World, now: datetime) -> Decision[Order]:
+def lower(order: Order, priority: Priority, world: World, now: datetime) -> Decision[Order]:
     """Undo a raise, by hand or because it expired: the rules alone decide again (B4)."""
     if order.ended_at:
         return Decision(state=order, outcome=Outcome.TOO_LATE)
     if not order.raised:
         return already_done(order)
-    order = order.model_copy(update={"raised": None})
+    order = order.put(raised=None)
     started = Decision(state=order, timers=(CancelTimer(EXPIRY_TIMER, order.order_id),))
-    if order.content:
-        return started.and_then(assign(order, order.content, world, now, renewed=False))
+    if priority.content:
+        return started.and_then(assign(order, priority.content, priority.last, world, now))
     return started.and_then(reschedule(order, world))
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 from enum import StrEnum
+from functools import cached_property
 
-from expedite_events import Stage, Tier, Value
+from expedite_events import Tier, Value
 
 BUDGETS_VERSION = 1
 
@@ -43,7 +44,7 @@ class Budget(Value):
     minutes: int
     hours: Hours
 
-    @property
+    @cached_property
     def time(self) -> timedelta:
         return timedelta(minutes=self.minutes)
 
@@ -80,7 +81,3 @@ _BY_KEY = {(row.span, row.tier): row for row in BUDGETS}
 def budget_of(span: Span, tier: Tier) -> Budget:
     """The row of a span and tier; the table has one for each."""
     return _BY_KEY[span, tier]
-
-
-def span_of(stage: Stage) -> Span:
-    return Span(stage.value)

@@ -12,6 +12,9 @@
 
 Units under a cancel request count as gone until it is refused. stock_lock, prepare and ship pause while
 the order is held; a carrier does not.
+
+An order has one timer, for whatever comes first of all its clocks. It is touched only when something comes before it
+rings: a timer that rings too early finds nothing over and is set again, which costs less than moving it with every step.
 """
 
 from __future__ import annotations
@@ -21,24 +24,29 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from expedite_events import NO_UNITS, CancelTimer, Decision, HoldKind, SetTimer, SLABreached, Stage, Tier, Units
-from prioritizer.domain.budgets import MAX_LEVELS, Hours, Span, budget_of, span_of
-from prioritizer.domain.order import Due, Order, Piece, Told, layers
+from prioritizer.domain.budgets import MAX_LEVELS, Hours, Span, budget_of
+from prioritizer.domain.order import Order, Piece, Told, layers
 from prioritizer.domain.worktime import Interval, WorkCalendar, due_at
 from prioritizer.domain.world import NOBODY, People, World, next_above, owner_of
 
 TIMER = "sla"
 
 
-@dataclass(frozen=True, slots=True)
-class Clock:
-    """One running clock. `paused` ones have no timer: their `due_at` is what it would be if work went on now."""
+@dataclass(slots=True)
+class Running:
+    """A clock that runs, without its end: working hours cost more than all the rest."""
 
     subject: str
     stage: Stage
+    span: Span
     started_at: datetime
-    due_at: datetime
-    paused: bool = False
     warehouse_id: str | None = None
+    paused: bool = False
+    stops: bool = False  # it stands still while the order is held
+    waiting: Units | None = (
+        None  # what a stock lock is for; its hours are those of the warehouse nearest to the customer
+    )
+    until: datetime | None = None  # its end, where that is no matter of budgets
     owner: str | None = None  # whom the event named
 
     @property
@@ -46,48 +54,75 @@ class Clock:
         return f"{self.subject}/{self.stage}"
 
 
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """A running clock and its end. A paused one does not ring: its `due_at` is what it would be if work went on now."""
+
+    subject: str
+    stage: Stage
+    started_at: datetime
+    due_at: datetime
+    paused: bool = False
+    warehouse_id: str | None = None
+    owner: str | None = None
+
+    @property
+    def id(self) -> str:
+        return f"{self.subject}/{self.stage}"
+
+
 def clocks(order: Order, world: World) -> tuple[Clock, ...]:
-    """Every clock that runs now, by the facts known. None after the end."""
+    """Every clock that runs now, by the facts known: the one that ends first, where a subject has several of a stage.
+    None after the end."""
+    found: dict[str, Clock] = {}
+    for running in _running(order):
+        clock = _ended(order, running, world)
+        if clock.id not in found or clock.due_at < found[clock.id].due_at:
+            found[clock.id] = clock
+    return tuple(found.values())
+
+
+def _running(order: Order) -> Iterator[Running]:
     if order.ended_at:
-        return ()
-    return (*_audits(order), *_stock_locks(order, world), *_prepares(order, world), *_parcels(order, world),
-            *_confirm(order, world))  # fmt: skip
+        return
+    if order.holds:
+        yield from _audits(order)
+    held, gone = order.held, order.doomed
+    for subject, piece in unlocked(order):
+        yield Running(subject, Stage.STOCK_LOCK, Span.STOCK_LOCK, piece.at, None, held, True, piece.units)
+    for fo, known in order.fulfilments.items():
+        if known.reserved_at and known.waiting - gone:
+            yield Running(fo, Stage.PREPARE, Span.PREPARE, known.reserved_at, known.warehouse_id, held, True)
+    for parcel_id, parcel in order.parcels.items():
+        place = parcel.warehouse_id
+        if parcel.packed_at and not parcel.left and parcel.units - gone:
+            yield Running(parcel_id, Stage.SHIP, Span.SHIP, parcel.packed_at, place, held, True)
+        if parcel.shipped_at:
+            if not parcel.told_at:
+                yield Running(f"{parcel_id}-told", Stage.SHIP, Span.TOLD, parcel.shipped_at, place)
+            if parcel.units - parcel.delivered_units - parcel.failed_units:
+                yield Running(parcel_id, Stage.TRACK, Span.TRACK, parcel.shipped_at, place)
+    delivered = [piece for parcel in order.parcels.values() for piece in parcel.delivered]
+    if order.received_at and delivered and not order.units - gone - Units.union(p.units for p in delivered):
+        yield Running(order.order_id, Stage.CONFIRM, Span.CONFIRM, max(piece.at for piece in delivered))
 
 
-def due(order: Order, span: Span, start: datetime, calendar: WorkCalendar | None, pauses: bool = True) -> datetime:
-    """When a budget that began at `start` ends. A raise gives the raised tier's budget from the moment of the raise on,
-    and never more time than the rules' own tier."""
-    stops = order.pauses if pauses else ()
-    ends = [_due(order.base_tier, span, start, calendar, stops)]
-    if order.raised:
-        ends.append(_due(order.raised.tier, span, max(start, order.raised.at), calendar, stops))
-    return min(ends)
-
-
-def _due(
-    tier: Tier, span: Span, start: datetime, calendar: WorkCalendar | None, pauses: tuple[Interval, ...]
-) -> datetime:
-    budget = budget_of(span, tier)
-    return due_at(calendar if budget.hours is Hours.WORKING else None, start, budget.time, pauses)
-
-
-def _audits(order: Order) -> Iterator[Clock]:
-    accepted = order.content.received_at if order.content else None
+def _audits(order: Order) -> Iterator[Running]:
     for hold_id, hold in order.holds.items():
         if not hold.open or hold.held_at is None or hold.due_at is None or hold.kind is HoldKind.UNPAID:
             continue
         # An order enters the pool verified: what held it before that moment is over, although the word of the release
         # may still be on its way.
-        if accepted and hold.held_at < accepted:
+        if order.received_at and hold.held_at < order.received_at:
             continue
-        yield Clock(hold_id, Stage.AUDIT, hold.held_at, hold.due_at, owner=hold.owner)
+        yield Running(hold_id, Stage.AUDIT, Span.AUDIT, hold.held_at, until=hold.due_at, owner=hold.owner)
 
 
 def _needs(order: Order) -> list[tuple[str, Piece]]:
     """What must be reserved, in the order it arose: the order itself, then each short pick, lost or returned parcel."""
     needs: list[tuple[str, Piece]] = []
-    if order.content and order.content.kind != "return":
-        needs.append((order.order_id, Piece(units=order.units, at=order.content.received_at)))
+    if order.received_at and order.kind != "return":
+        needs.append((order.order_id, Piece(units=order.units, at=order.received_at)))
     needs += [(fo, piece) for fo, known in order.fulfilments.items() for piece in known.short]
     needs += [(parcel, piece) for parcel, known in order.parcels.items() for piece in known.failed]
     return sorted(needs, key=lambda need: (need[1].at, need[0]))
@@ -96,11 +131,17 @@ def _needs(order: Order) -> list[tuple[str, Piece]]:
 def unlocked(order: Order) -> list[tuple[str, Piece]]:
     """The needs that no reservation answers yet. Per unit, the first need is answered by the first reservation, the
     second by the second: counting, not arrival order, matches them."""
+    needs, gone = _needs(order), order.doomed
+    if len(needs) == 1:  # nothing was short, lost or returned: every reservation answers the order itself
+        ((subject, piece),) = needs
+        left = piece.units - gone
+        for known in order.fulfilments.values():
+            left -= known.locked
+        return [(subject, Piece(units=left, at=piece.at))] if left else []
     locks = layers(known.locked for known in order.fulfilments.values())
     asked: list[Units] = []
     waiting = []
-    gone = order.doomed
-    for subject, piece in _needs(order):
+    for subject, piece in needs:
         carry, depth, left = piece.units, 0, NO_UNITS
         while carry:
             if depth == len(asked):
@@ -114,128 +155,136 @@ def unlocked(order: Order) -> list[tuple[str, Piece]]:
     return waiting
 
 
-def _stock_locks(order: Order, world: World) -> Iterator[Clock]:
-    place = world.nearest(order.content.brief.customer.ship_to.country) if order.content else None
-    calendar = place.calendar if place else None
-    earliest: dict[str, Clock] = {}
-    for subject, piece in unlocked(order):
-        ends = _lock_due(order, piece, calendar)
-        known = earliest.get(subject)
-        if known is None or ends < known.due_at:
-            earliest[subject] = Clock(subject, Stage.STOCK_LOCK, piece.at, ends, order.held,
-                                      place.warehouse_id if place else None)  # fmt: skip
-    yield from earliest.values()
+def _ended(order: Order, running: Running, world: World) -> Clock:
+    """The clock with its end."""
+    place = running.warehouse_id
+    if running.until:
+        ends = running.until
+    elif running.waiting is not None:
+        nearest = world.nearest(order.country) if order.country else None
+        place = nearest.warehouse_id if nearest else None
+        ends = _lock_due(order, running.waiting, running.started_at, nearest.calendar if nearest else None)
+    else:
+        ends = due(order, running.span, running.started_at, world.calendar_of(place), running.stops)
+    return Clock(running.subject, running.stage, running.started_at, ends, running.paused, place, running.owner)
 
 
-def _lock_due(order: Order, piece: Piece, calendar: WorkCalendar | None) -> datetime:
+def due(order: Order, span: Span, start: datetime, calendar: WorkCalendar | None, pauses: bool = True) -> datetime:
+    """When a budget that began at `start` ends. A raise gives the raised tier's budget from the moment of the raise on,
+    and never more time than the rules' own tier."""
+    stops = order.pauses if pauses else ()
+    ends = _due(order.base_tier, span, start, calendar, stops)
+    if order.raised:
+        ends = min(ends, _due(order.raised.tier, span, max(start, order.raised.at), calendar, stops))
+    return ends
+
+
+def _due(
+    tier: Tier, span: Span, start: datetime, calendar: WorkCalendar | None, pauses: tuple[Interval, ...]
+) -> datetime:
+    budget = budget_of(span, tier)
+    return due_at(calendar if budget.hours is Hours.WORKING else None, start, budget.time, pauses)
+
+
+def _lock_due(order: Order, units: Units, since: datetime, calendar: WorkCalendar | None) -> datetime:
     """By when these units must be reserved. Units on a transfer or a backorder begun since they are needed have until
     the transfer is due or the estimated date; the rest have the stage's budget. The earliest counts."""
-    base = due(order, Span.STOCK_LOCK, piece.at, calendar)
+    base = due(order, Span.STOCK_LOCK, since, calendar)
     allowed: list[tuple[datetime, Units]] = []
     for transfer in order.transfers.values():
-        if transfer.requested_at and transfer.requested_at >= piece.at:
+        if transfer.requested_at and transfer.requested_at >= since:
             until = (
                 due(order, Span.STOCK_LOCK, transfer.received_at, calendar)
                 if transfer.received_at
                 else due(order, Span.TRANSFER, transfer.requested_at, calendar)
             )
             allowed.append((until, transfer.units - transfer.lost))
-    allowed += [(b.estimated_at, b.units) for b in order.backorders if b.since >= piece.at]
-    left, ends = piece.units, []
-    for until, units in sorted(allowed, key=lambda a: a[0], reverse=True):
-        if left & units:
+    allowed += [(b.estimated_at, b.units) for b in order.backorders if b.since >= since]
+    left, ends = units, []
+    for until, some in sorted(allowed, key=lambda a: a[0], reverse=True):
+        if left & some:
             ends.append(max(base, until))
-            left -= units
+            left -= some
     return base if left else min(ends)
 
 
-def _prepares(order: Order, world: World) -> Iterator[Clock]:
-    for fo, known in order.fulfilments.items():
-        open_units = known.reserved - known.packed - known.short_units - order.doomed
-        if known.reserved_at and open_units:
-            ends = due(order, Span.PREPARE, known.reserved_at, world.calendar_of(known.warehouse_id))
-            yield Clock(fo, Stage.PREPARE, known.reserved_at, ends, order.held, known.warehouse_id)
-
-
-def _parcels(order: Order, world: World) -> Iterator[Clock]:
-    for parcel_id, known in order.parcels.items():
-        place = known.warehouse_id
-        if known.packed_at and not known.left and known.packed - order.doomed:
-            ends = due(order, Span.SHIP, known.packed_at, world.calendar_of(place))
-            yield Clock(parcel_id, Stage.SHIP, known.packed_at, ends, order.held, place)
-        if known.shipped_at:
-            if not known.told_at:
-                ends = due(order, Span.TOLD, known.shipped_at, world.calendar_of(place), pauses=False)
-                yield Clock(f"{parcel_id}-told", Stage.SHIP, known.shipped_at, ends, warehouse_id=place)
-            if known.shipped - known.delivered_units - known.failed_units:
-                ends = due(order, span_of(Stage.TRACK), known.shipped_at, world.calendar_of(place), pauses=False)
-                yield Clock(parcel_id, Stage.TRACK, known.shipped_at, ends, warehouse_id=place)
-
-
-def _confirm(order: Order, world: World) -> Iterator[Clock]:
-    delivered = [piece for parcel in order.parcels.values() for piece in parcel.delivered]
-    if order.content and delivered and not order.units - order.doomed - Units.union(p.units for p in delivered):
-        start = max(piece.at for piece in delivered)
-        yield Clock(order.order_id, Stage.CONFIRM, start, due(order, Span.CONFIRM, start, None, pauses=False))
-
-
 def reschedule(order: Order, world: World) -> Decision[Order]:
-    """Timers as the clocks want them: one per running clock, for the next level that nobody was told yet. Cancels what
-    stopped, replaces what moved, leaves the rest alone."""
-    wanted: dict[str, Due] = {}
-    for clock in clocks(order, world):
-        told = order.told.get(clock.id)
-        if clock.paused or (told and told.exhausted):
-            continue
-        at = clock.due_at
-        if told:
-            at = max(at, due(order, Span.ESCALATE, told.last_at, world.calendar_of(clock.warehouse_id)))
-        wanted[clock.id] = Due(level=len(told.people) if told else 0, at=at)
-    if wanted == order.timers:
+    """The timer as the clocks want it: set when one of them rings before it, cancelled when none runs."""
+    runs, first = _first(order, world)
+    if not runs and order.rings_at:
+        cancelled = (CancelTimer(TIMER, order.order_id),)
+        return Decision(state=order.put(rings_at=None), timers=cancelled, express=_lane(order))
+    if first is None or first == order.rings_at:
         return Decision(state=order, express=_lane(order))
-    changes: list[SetTimer | CancelTimer] = [CancelTimer(TIMER, i) for i in order.timers if i not in wanted]
-    changes += [
-        SetTimer(TIMER, i, timer.at, timer.level) for i, timer in wanted.items() if order.timers.get(i) != timer
-    ]
-    return Decision(state=order.model_copy(update={"timers": wanted}), timers=tuple(changes), express=_lane(order))
+    timer = SetTimer(TIMER, order.order_id, first)
+    return Decision(state=order.put(rings_at=first), timers=(timer,), express=_lane(order))
+
+
+def _first(order: Order, world: World) -> tuple[bool, datetime | None]:
+    """Whether any clock runs that somebody could be told of, and when the first rings: at the latest when the timer that
+    is set does. The end of a clock that cannot come before is not worked out."""
+    runs, first = False, order.rings_at
+    for running in _running(order):
+        told = order.told.get(running.id) if order.told else None
+        if running.paused or (told and told.exhausted):
+            continue
+        runs = True
+        if first and _not_before(order, running, told) >= first:
+            continue
+        at = _rings(order, _ended(order, running, world), told, world)
+        first = min(first, at) if first else at
+    return runs, first
+
+
+def _not_before(order: Order, running: Running, told: Told | None) -> datetime:
+    """A moment before which the clock does not ring: as if every hour counted and nothing had been held."""
+    start = running.started_at
+    if told:
+        start, span = told.last_at, Span.ESCALATE
+    elif running.until:
+        return running.until
+    else:
+        span = running.span
+    ends = start + budget_of(span, order.base_tier).time
+    if order.raised:
+        ends = min(ends, max(start, order.raised.at) + budget_of(span, order.raised.tier).time)
+    return ends
+
+
+def _rings(order: Order, clock: Clock, told: Told | None, world: World) -> datetime:
+    """When the next person is told of a clock: at its end, and later each time the last one had their time to act."""
+    if not told:
+        return clock.due_at
+    return max(clock.due_at, due(order, Span.ESCALATE, told.last_at, world.calendar_of(clock.warehouse_id)))
 
 
 def _lane(order: Order) -> bool | None:
-    return order.urgency.express if order.urgency else None
+    return order.express if order.revision else None
 
 
-def ring(order: Order, clock_id: str, level: int, world: World, people: People, now: datetime) -> Decision[Order]:
-    """A clock's timer fired: tell the person of that level, once (C3), and set the next. A timer that outlived its clock,
-    or whose deadline moved, tells nobody."""
-    # The timer that fired is spent: forgetting it makes `reschedule` set it again where it still has to ring.
-    spent = {i: t for i, t in order.timers.items() if not (i == clock_id and t.level == level)}
-    order = order.model_copy(update={"timers": spent})
-    told = order.told.get(clock_id)
-    clock = next((c for c in clocks(order, world) if c.id == clock_id), None)
-    due_now = (
-        clock is not None
-        and not clock.paused
-        and clock.due_at <= now
-        and level == (len(told.people) if told else 0)
-        and not (told and told.exhausted)
-    )
-    if clock is None or not due_now:
-        return reschedule(order, world)
-    person = next_above(people, told.people) if told else owner_of(people, clock.stage, clock.warehouse_id, clock.owner)
-    if person is None:
-        assert told is not None
-        return reschedule(_told(order, clock_id, told.model_copy(update={"exhausted": True})), world)
-    up = Told(
-        people=(*(told.people if told else ()), person),
-        last_at=now,
-        exhausted=level + 1 >= MAX_LEVELS or person == NOBODY,
-    )
-    breach = SLABreached(
-        order_id=order.order_id, subject=clock.subject, stage=clock.stage, level=level, owner=person,
-        due_at=clock.due_at, breached_at=now, tier=order.tier.value,
-    )  # fmt: skip
-    return Decision(state=order, events=(breach,)).and_then(reschedule(_told(order, clock_id, up), world))
+def ring(order: Order, world: World, people: People, now: datetime) -> Decision[Order]:
+    """The order's timer fired: for each clock that is over the next person is told, each once (C3), and the timer is set
+    for what comes next. One that outlived its clock, or whose deadline moved, tells nobody."""
+    order = order.put(rings_at=None)  # a timer that fired is spent
+    breaches = []
+    for clock in clocks(order, world):
+        told = order.told.get(clock.id)
+        if clock.paused or (told and told.exhausted) or _rings(order, clock, told, world) > now:
+            continue
+        before = told.people if told else ()
+        person = next_above(people, before) if told else owner_of(people, clock.stage, clock.warehouse_id, clock.owner)
+        if person is None:
+            assert told is not None
+            order = _told(order, clock, told.put(exhausted=True))
+            continue
+        exhausted = len(before) + 1 >= MAX_LEVELS or person == NOBODY
+        order = _told(order, clock, Told(people=(*before, person), last_at=now, exhausted=exhausted))
+        breaches.append(SLABreached(
+            order_id=order.order_id, subject=clock.subject, stage=clock.stage, level=len(before), owner=person,
+            due_at=clock.due_at, breached_at=now, tier=order.tier.value,
+        ))  # fmt: skip
+    return Decision(state=order, events=tuple(breaches)).and_then(reschedule(order, world))
 
 
-def _told(order: Order, clock_id: str, told: Told) -> Order:
-    return order.model_copy(update={"told": {**order.told, clock_id: told}})
+def _told(order: Order, clock: Clock, told: Told) -> Order:
+    return order.put(told={**order.told, clock.id: told})

@@ -1,7 +1,7 @@
 """What each event teaches about an order.
 
 Topics and lanes have no common order, so a stop may come before its start. Learning is therefore a union: the same facts
-give the same file, whichever came first, and a fact that is known already changes nothing.
+give the same clocks, whichever came first, and a fact that is known already changes nothing.
 """
 
 from __future__ import annotations
@@ -45,6 +45,19 @@ from prioritizer.domain.order import Ask, Backorder, FulfilmentOrder, Hold, Orde
 V = TypeVar("V", bound=Value)
 
 
+def teaches(event: OrderEvent) -> bool:
+    """Whether an event can change anything about any order: what cannot is not even looked up."""
+    match event:
+        case CustomerNotified():
+            return event.kind == "shipped" and event.audience == "customer"
+        case TransferDispatched():
+            return bool(event.missing)
+        case DeliveryDelayed():
+            return False  # the promise stays what it was; only the carrier's own date moved
+        case _:
+            return True
+
+
 @singledispatch
 def learn(event: OrderEvent, order: Order) -> Order:
     """The order's file with one more fact. Learning the same fact again changes nothing."""
@@ -53,9 +66,12 @@ def learn(event: OrderEvent, order: Order) -> Order:
 
 @learn.register
 def _(event: OrderReceived, order: Order) -> Order:
-    if order.content and order.content.order_version >= event.order_version:
+    if order.version >= event.order_version:
         return order
-    return _with(order, content=event)
+    return order.put(
+        version=event.order_version, received_at=event.received_at, kind=event.kind,
+        country=event.brief.customer.ship_to.country, units=Units.union(line.units for line in event.lines),
+    )  # fmt: skip
 
 
 @learn.register
@@ -98,24 +114,30 @@ def _(event: StockReserved, order: Order) -> Order:
     known = _fulfilment(order, event.fulfilment_order_id, event.warehouse_id)
     if known.reserved_at:
         return order
-    known = _with(known, reserved=event.units, reserved_at=event.reserved_at)
+    # What was packed or short before this came does not wait any more.
+    known = known.put(
+        reserved_at=event.reserved_at, locked=known.locked | event.units, waiting=event.units - known.locked
+    )  # fmt: skip
     return _settle(_fulfilment_is(order, event.fulfilment_order_id, known), event.settled)
 
 
 @learn.register
 def _(event: PickShort, order: Order) -> Order:
     known = _fulfilment(order, event.fulfilment_order_id, event.warehouse_id)
-    known = _with(known, short=_and(known.short, event.units - known.short_units, event.at))
+    short = _and(known.short, event.units - known.short_units, event.at)
+    known = _with(known, short=short, locked=known.locked | event.units, waiting=known.waiting - event.units)
     return _settle(_fulfilment_is(order, event.fulfilment_order_id, known), event.settled)
 
 
 @learn.register
 def _(event: Packed, order: Order) -> Order:
     known = _fulfilment(order, event.fulfilment_order_id, event.warehouse_id)
-    order = _fulfilment_is(order, event.fulfilment_order_id, _with(known, packed=known.packed | event.units))
+    known = _with(known, locked=known.locked | event.units, waiting=known.waiting - event.units)
+    order = _fulfilment_is(order, event.fulfilment_order_id, known)
     parcel = order.parcels.get(event.parcel_id, Parcel())
     if not parcel.packed_at:
-        parcel = _with(parcel, warehouse_id=event.warehouse_id, packed=event.units, packed_at=event.packed_at)
+        units = parcel.units if parcel.shipped_at else event.units
+        parcel = parcel.put(warehouse_id=event.warehouse_id, units=units, packed_at=event.packed_at)
     return _settle(_parcel_is(order, event.parcel_id, parcel), event.settled)
 
 
@@ -155,26 +177,17 @@ def _(event: Shipped, order: Order) -> Order:
     known = order.parcels.get(event.parcel_id, Parcel())
     if known.shipped_at:
         return order
-    known = _with(
-        known, warehouse_id=event.warehouse_id, shipped=event.units, shipped_at=event.shipped_at,
-        expected_at=max(event.expected_at, known.expected_at or event.expected_at),
-    )  # fmt: skip
+    known = known.put(warehouse_id=event.warehouse_id, units=event.units, shipped_at=event.shipped_at)
     return _parcel_is(order, event.parcel_id, known)
 
 
 @learn.register
 def _(event: ShipmentTracked, order: Order) -> Order:
     known = order.parcels.get(event.parcel_id, Parcel())
-    if known.status_at and known.status_at >= event.occurred_at:
+    # A scan only tells that the parcel left, in case its hand-over was not heard yet.
+    if known.shipped_at or (known.status_at and known.status_at >= event.occurred_at):
         return order
-    return _parcel_is(order, event.parcel_id, _with(known, status=event.status, status_at=event.occurred_at))
-
-
-@learn.register
-def _(event: DeliveryDelayed, order: Order) -> Order:
-    known = order.parcels.get(event.parcel_id, Parcel())
-    latest = max(event.new_expected_at, known.expected_at or event.new_expected_at)
-    return _parcel_is(order, event.parcel_id, _with(known, expected_at=latest))
+    return _parcel_is(order, event.parcel_id, known.put(status=event.status, status_at=event.occurred_at))
 
 
 @learn.register
@@ -194,19 +207,17 @@ def _(event: ShipmentLost | ParcelReturned, order: Order) -> Order:
 
 @learn.register
 def _(event: CustomerNotified, order: Order) -> Order:
-    if event.kind != "shipped" or event.audience != "customer":
-        return order
     known = order.parcels.get(event.occasion, Parcel())
     if known.told_at:
         return order
-    return _parcel_is(order, event.occasion, _with(known, told_at=event.sent_at))
+    return _parcel_is(order, event.occasion, known.put(told_at=event.sent_at))
 
 
 def _with(state: V, **changes: Any) -> V:
     """The same state with some fields replaced; itself when nothing differs."""
     if all(getattr(state, name) == value for name, value in changes.items()):
         return state
-    return state.model_copy(update=changes)
+    return state.put(**changes)
 
 
 def _and(pieces: tuple[Piece, ...], units: Units, at: datetime) -> tuple[Piece, ...]:
@@ -218,11 +229,15 @@ def _fulfilment(order: Order, fulfilment_order_id: str, warehouse_id: str) -> Fu
 
 
 def _fulfilment_is(order: Order, fulfilment_order_id: str, known: FulfilmentOrder) -> Order:
-    return _with(order, fulfilments={**order.fulfilments, fulfilment_order_id: known})
+    if order.fulfilments.get(fulfilment_order_id) is known:
+        return order
+    return order.put(fulfilments={**order.fulfilments, fulfilment_order_id: known})
 
 
 def _parcel_is(order: Order, parcel_id: str, known: Parcel) -> Order:
-    return _with(order, parcels={**order.parcels, parcel_id: known})
+    if order.parcels.get(parcel_id) is known:
+        return order
+    return order.put(parcels={**order.parcels, parcel_id: known})
 
 
 def _settle(order: Order, settled: Sequence[Settled]) -> Order:

@@ -1,8 +1,9 @@
 """What the prioritizer knows about one order.
 
-Its file holds the facts that events taught (`facts.py`), the urgency last announced, who was told of what, and the timers
-that are set. Clocks are not stored: they are derived from all facts together (`clocks.py`). Units are compared as sets, so
-a split order, a short pick or a lost parcel needs no rules of its own.
+Its file holds the facts that events taught (`facts.py`), who was told of what, and when its timer rings. It is read and
+written with every event, so it is small: what was ordered and why it is urgent stands in `priority.py`. Clocks are not
+stored: they are derived from all facts together (`clocks.py`). Units are compared as sets, so a split order, a short pick
+or a lost parcel needs no rules of its own.
 """
 
 from __future__ import annotations
@@ -15,11 +16,9 @@ from pydantic import Field
 from expedite_events import (
     NO_UNITS,
     HoldKind,
-    OrderReceived,
     Tier,
     TrackingStatus,
     Units,
-    Urgency,
     Value,
 )
 from prioritizer.domain.worktime import Interval, merged
@@ -50,36 +49,29 @@ class FulfilmentOrder(Value):
     """Units to be picked in one warehouse, and what became of them."""
 
     warehouse_id: str
-    reserved: Units = NO_UNITS
     reserved_at: datetime | None = None
-    packed: Units = NO_UNITS
+    # Units it is known to have had: packed or short ones were reserved, though the announcement may still be on its way.
+    locked: Units = NO_UNITS
+    waiting: Units = NO_UNITS  # reserved, and neither packed nor short
     short: tuple[Piece, ...] = ()
 
     @property
     def short_units(self) -> Units:
         return Units.union(piece.units for piece in self.short)
 
-    @property
-    def locked(self) -> Units:
-        """Units this fulfilment order is known to have had: packed or short ones were reserved, though the
-        announcement may still be on its way."""
-        return self.reserved | self.packed | self.short_units
-
 
 class Parcel(Value):
     """A parcel, from the dock to its end."""
 
     warehouse_id: str | None = None
-    packed: Units = NO_UNITS
+    units: Units = NO_UNITS  # as packed; once it left, as shipped
     packed_at: datetime | None = None
-    shipped: Units = NO_UNITS
     shipped_at: datetime | None = None
     told_at: datetime | None = None  # the customer knows that it left
     delivered: tuple[Piece, ...] = ()
     failed: tuple[Piece, ...] = ()  # lost or returned
     status: TrackingStatus | None = None
     status_at: datetime | None = None
-    expected_at: datetime | None = None
 
     @property
     def delivered_units(self) -> Units:
@@ -138,19 +130,17 @@ class Told(Value):
     exhausted: bool = False  # nobody above the last one
 
 
-class Due(Value):
-    """The timer that is set for a clock."""
-
-    level: int
-    at: datetime
-
-
 class Order(Value):
-    """The file of one order. `ended_at` makes it a tombstone: content is dropped, later events change nothing."""
+    """The file of one order. `ended_at` makes it a tombstone: the facts are dropped, later events change nothing."""
 
     order_id: str
-    content: OrderReceived | None = None
-    urgency: Urgency | None = None
+    version: int = 0  # of the content that is known; 0: OrderReceived has not come yet
+    received_at: datetime | None = None
+    kind: str = "sale"
+    country: str | None = None  # where it goes
+    units: Units = NO_UNITS  # all that were ordered
+    revision: int = 0  # of the urgency last announced
+    express: bool = False  # the lane of that urgency
     base_tier: Tier = Tier.REGULAR  # what the rules alone say
     raised: Raise | None = None
     holds: dict[str, Hold] = Field(default_factory=dict)
@@ -162,7 +152,7 @@ class Order(Value):
     asks: dict[str, Ask] = Field(default_factory=dict)
     settled: dict[str, Units] = Field(default_factory=dict)  # by request id: units for which it was answered with no
     told: dict[str, Told] = Field(default_factory=dict)  # by clock id
-    timers: dict[str, Due] = Field(default_factory=dict)  # by clock id
+    rings_at: datetime | None = None  # the timer that is set
     ended_at: datetime | None = None
 
     @classmethod
@@ -171,30 +161,29 @@ class Order(Value):
 
     @property
     def tier(self) -> Tier:
-        """The tier the clocks run by; before the order is assigned, the one it was raised to."""
-        if self.urgency:
-            return self.urgency.tier
-        return self.raised.tier if self.raised else self.base_tier
-
-    @property
-    def units(self) -> Units:
-        """All units ordered, as far as known."""
-        return Units.union(line.units for line in self.content.lines) if self.content else NO_UNITS
+        """The tier the clocks run by: the rules' own, or the one it was raised to if that is more urgent."""
+        if self.raised and self.raised.tier.rank < self.base_tier.rank:
+            return self.raised.tier
+        return self.base_tier
 
     @property
     def held(self) -> bool:
         """Whether any hold is open."""
-        return any(hold.open for hold in self.holds.values())
+        return bool(self.holds) and any(hold.open for hold in self.holds.values())
 
     @property
     def pauses(self) -> tuple[Interval, ...]:
         """The union of the held intervals that are over, by event time."""
+        if not self.holds:
+            return ()
         return merged([(h.held_at, h.released_at) for h in self.holds.values() if h.held_at and h.released_at])
 
     @property
     def doomed(self) -> Units:
         """Units that will not be delivered if nobody refuses: asked to be cancelled, and not settled with a no. A
         settled standing request holds again when the units come back, so its refusal does not count."""
+        if not self.asks:
+            return NO_UNITS
         return Units.union(
             ask.units if ask.standing else ask.units - self.settled.get(request, NO_UNITS)
             for request, ask in self.asks.items()
@@ -203,8 +192,8 @@ class Order(Value):
     def ended(self, at: datetime) -> Order:
         """The tombstone: urgency and who was told stay, everything else is forgotten (I5)."""
         return Order(
-            order_id=self.order_id, urgency=self.urgency, base_tier=self.base_tier, raised=self.raised, told=self.told,
-            timers=self.timers, ended_at=at,
+            order_id=self.order_id, revision=self.revision, express=self.express, base_tier=self.base_tier,
+            raised=self.raised, told=self.told, rings_at=self.rings_at, ended_at=at,
         )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ fired becomes a reason with its inputs in words.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 from expedite_events import Reason, Tier, Value
@@ -15,6 +16,20 @@ from expedite_events import Reason, Tier, Value
 RULES_VERSION = 1
 
 Facts = Mapping[str, Any]
+
+
+def _among(value: Any, wanted: frozenset[Any]) -> bool:
+    """Whether the value, or one of several, is among the wanted."""
+    return not wanted.isdisjoint(value) if isinstance(value, tuple) else value in wanted
+
+
+_COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
+    "": lambda value, wanted: bool(value == wanted),
+    "any": _among,
+    "none": lambda value, wanted: not _among(value, wanted),
+    "gte": lambda value, wanted: bool(value >= wanted),
+    "lt": lambda value, wanted: bool(value < wanted),
+}
 
 
 class Rule(Value):
@@ -28,9 +43,22 @@ class Rule(Value):
     points: float = 0.0
     express: bool = False  # the order rides the express lane
 
+    @cached_property
+    def conditions(self) -> tuple[tuple[str, Callable[[Any, Any], bool], Any], ...]:
+        """Per condition: the fact, the comparison and what it is compared with, worked out once per rule."""
+        split = ((condition.partition("__"), wanted) for condition, wanted in self.when.items())
+        return tuple(
+            (name, _COMPARISONS[comparison], frozenset(wanted) if comparison in ("any", "none") else wanted)
+            for (name, _, comparison), wanted in split
+        )
+
     def fires(self, facts: Facts) -> bool:
         """Whether every condition holds. A fact that is not known (None) satisfies no comparison."""
-        return all(_holds(facts, condition, wanted) for condition, wanted in self.when.items())
+        for name, holds, wanted in self.conditions:
+            value = facts[name]
+            if value is None or not holds(value, wanted):
+                return False
+        return True
 
     def explain(self, facts: Facts) -> Reason:
         return Reason(rule=self.rule, points=self.points, text=self.reason.format_map(_Words(facts)))
@@ -79,39 +107,24 @@ RULES: tuple[Rule, ...] = tuple(
 )  # fmt: skip
 
 
-def tier_of(facts: Facts, rules: tuple[Rule, ...] = RULES) -> tuple[Tier, bool, tuple[Reason, ...]]:
+_DEFAULT = Reason(rule="default", points=0, text="No rule asks for another tier")
+_TIERS = tuple(sorted((r for r in RULES if r.tier), key=lambda r: (r.tier or Tier.LOW).rank))
+_POINTS = tuple(r for r in RULES if r.points)
+
+
+def tier_of(facts: Facts) -> tuple[Tier, bool, tuple[Reason, ...]]:
     """The tier the rules give, whether the order rides express, and why: every tier rule that fired, the decisive
     ones first."""
-    fired = sorted((r for r in rules if r.tier and r.fires(facts)), key=lambda r: (r.tier or Tier.LOW).rank)
+    fired = [rule for rule in _TIERS if rule.fires(facts)]
     if not fired or fired[0].tier is None:
-        return Tier.REGULAR, False, (Reason(rule="default", points=0, text="No rule asks for another tier"),)
-    tier = fired[0].tier
-    return tier, any(r.express for r in fired), tuple(rule.explain(facts) for rule in fired)
+        return Tier.REGULAR, False, (_DEFAULT,)
+    return fired[0].tier, any(r.express for r in fired), tuple(rule.explain(facts) for rule in fired)
 
 
-def score_of(facts: Facts, rules: tuple[Rule, ...] = RULES) -> tuple[float, tuple[Reason, ...]]:
+def score_of(facts: Facts) -> tuple[float, tuple[Reason, ...]]:
     """The score inside the tier, higher first, and the points it is the sum of."""
-    fired = [rule for rule in rules if rule.points and rule.fires(facts)]
+    fired = [rule for rule in _POINTS if rule.fires(facts)]
     return sum(rule.points for rule in fired), tuple(rule.explain(facts) for rule in fired)
-
-
-def _holds(facts: Facts, condition: str, wanted: Any) -> bool:
-    name, _, comparison = condition.partition("__")
-    value = facts[name]
-    return value is not None and _COMPARISONS[comparison](value, wanted)
-
-
-def _set(value: Any) -> set[Any]:
-    return set(value) if isinstance(value, tuple | list | set | frozenset) else {value}
-
-
-_COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
-    "": lambda value, wanted: bool(value == wanted),
-    "any": lambda value, wanted: bool(_set(value) & set(wanted)),
-    "none": lambda value, wanted: not _set(value) & set(wanted),
-    "gte": lambda value, wanted: bool(value >= wanted),
-    "lt": lambda value, wanted: bool(value < wanted),
-}
 
 
 class _Words(dict[str, Any]):

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
-from functools import lru_cache
+from functools import cached_property
+from itertools import islice
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import field_validator
@@ -17,6 +18,7 @@ from expedite_events import Value, WarehouseChanged
 
 Interval = tuple[datetime, datetime]
 _DAY = timedelta(days=1)
+_WINDOWS = 8  # how many are worked out at once: more than any budget but the longest asks for
 
 
 class WorkCalendar(Value):
@@ -29,6 +31,11 @@ class WorkCalendar(Value):
     closes: str = "00:00"
     working_days: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6)
     holidays: tuple[date, ...] = ()
+
+    @cached_property
+    def ahead(self) -> dict[date, tuple[Interval, ...]]:
+        """By day (of UTC): the next windows that end after its beginning, kept because every order asks for them."""
+        return {}
 
     @field_validator("time_zone")
     @classmethod
@@ -132,6 +139,21 @@ def merged(intervals: Sequence[Interval]) -> tuple[Interval, ...]:
 
 def _windows(calendar: WorkCalendar, at: datetime) -> Iterator[Interval]:
     """The open windows that end after `at`, in order, for ever."""
+    known = calendar.ahead
+    while True:
+        day = at.date()
+        windows = known.get(day)
+        if windows is None:
+            midnight = datetime.combine(day, time(), UTC)
+            windows = known[day] = tuple(islice(_walk(calendar, midnight), _WINDOWS))
+        for window in windows:
+            if window[1] > at:
+                yield window
+        at = windows[-1][1]
+
+
+def _walk(calendar: WorkCalendar, at: datetime) -> Iterator[Interval]:
+    """The open windows that end after `at`, day by day."""
     zone, hours = calendar.time_zone, (_clock(calendar.opens), _clock(calendar.closes))
     days, holidays = calendar.working_days, calendar.holidays
     # A night window of the day before may still be open.
@@ -144,7 +166,6 @@ def _windows(calendar: WorkCalendar, at: datetime) -> Iterator[Interval]:
         day += _DAY
 
 
-@lru_cache(maxsize=4096)
 def _window(zone: str, opens: timedelta, closes: timedelta, day: date) -> Interval:
     midnight = datetime.combine(day, time())
     end = closes if closes > opens else closes + _DAY

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from expedite_events import (
@@ -68,14 +68,22 @@ class Product(Value):
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Active places and carriers, and the class of products by SKU."""
+    """Active places and carriers, and the class of products by SKU. A new one is made when any of them changes, so
+    answers are kept."""
 
     warehouses: Sequence[Warehouse] = ()
     carriers: Sequence[Carrier] = ()
     classes: Mapping[str, str] = field(default_factory=dict)
+    _nearest: dict[str, Warehouse | None] = field(default_factory=dict, repr=False, compare=False)
+    _transit: dict[str, timedelta] = field(default_factory=dict, repr=False, compare=False)
 
     def nearest(self, country: str) -> Warehouse | None:
         """The warehouse that says it serves the country, else one in it, else the first by id; None without any."""
+        if country not in self._nearest:
+            self._nearest[country] = self._find_nearest(country)
+        return self._nearest[country]
+
+    def _find_nearest(self, country: str) -> Warehouse | None:
         ordered = sorted(self.warehouses, key=lambda w: w.warehouse_id)
         for near in (lambda w: country in w.serves, lambda w: country == w.country, lambda w: True):
             for warehouse in ordered:
@@ -89,13 +97,19 @@ class World:
 
     def transit(self, country: str) -> timedelta:
         """Door to door with the fastest service that goes there; zero when no carrier is known."""
-        hours = [
-            service.transit_hours
-            for carrier in self.carriers
-            for service in carrier.services
-            if not service.countries or country in service.countries
-        ]
-        return timedelta(hours=min(hours, default=0))
+        if country not in self._transit:
+            hours = [
+                service.transit_hours
+                for carrier in self.carriers
+                for service in carrier.services
+                if not service.countries or country in service.countries
+            ]
+            self._transit[country] = timedelta(hours=min(hours, default=0))
+        return self._transit[country]
+
+    def knowing(self, classes: Mapping[str, str]) -> World:
+        """The same world with these products' classes."""
+        return replace(self, classes=classes)
 
 
 class Person(Value):
