@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse
 from expedite_chassis import Caller, EngineDep, Problem, RuntimeDep, links, require
 from notifier.domain.page import status_page
 from notifier.effects import LOCALES, environment, local_date
-from notifier.store import MESSAGES, ORDERS
+from notifier.store import MESSAGES, ORDERS, of_order
 
 router = APIRouter()
 Reader = Annotated[Caller, Depends(require("read"))]
@@ -86,12 +86,14 @@ async def messages(
     after: Annotated[int, Query(ge=0, description="offset to go on from")] = 0,
 ) -> dict[str, Any]:
     """Messages, newest first: what was said to whom, when, and whether it left."""
-    where = {name: value for name, value in (("order_id", order_id), ("status", state)) if value}
+    where: dict[str, str] = of_order(order_id) if order_id else {}
+    if state:
+        where["status"] = state
     found = await engine.read(
         lambda tx: tx.find(MESSAGES, where, order_by=("-decided_at",), limit=limit + 1, offset=after)
     )
     return {
-        "items": [m.model_dump(mode="json", exclude={"content"}) for m in found[:limit]],
+        "items": [m.model_dump(mode="json", exclude={"facts"}) for m in found[:limit]],
         "next": after + limit if len(found) > limit else None,
     }
 

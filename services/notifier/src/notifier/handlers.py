@@ -35,55 +35,43 @@ from notifier.store import MESSAGES, ORDERS, PEOPLE, Message
 handlers = Handlers("notifier")
 
 
+_TOLD = ("message_id", "order_id", "kind", "occasion", "audience", "language", "to", "facts")
+
+
 def _apply(tx: Tx, cause: Received[Any], orders: Book[OrderView], decision: Decision[OrderView]) -> None:
     """Apply a decision and keep a row for each message it asks for."""
     tx.apply(cause, orders, decision)
     for effect in decision.effects:
-        told = {
-            name: effect.data[name]
-            for name in ("message_id", "order_id", "kind", "occasion", "audience", "language", "to")
-        }
-        tx.add(MESSAGES, Message(**told, decided_at=tx.now, content=dict(effect.data)))
-
-
-async def _hear(batch: Batch[Received[Any]], tx: Tx) -> None:
-    orders = await tx.load(ORDERS, batch.keys)
-    for received in batch:
-        _apply(tx, received, orders, hear(orders[received.key], received.event, tx.now))
-
-
-async def _to_staff(batch: Batch[Received[Any]], tx: Tx) -> None:
-    orders = await tx.load(ORDERS, batch.keys)
-    people = await tx.load(PEOPLE, {received.event.owner for received in batch})
-    for received in batch:
-        person = people.get(received.event.owner)
-        to, name, language = (
-            (person.email, person.name, person.language)
-            if person
-            else (settings.staff_email, received.event.owner, "en")
-        )
-        _apply(tx, received, orders, tell_staff(orders[received.key], received.event, to, name, language))
+        data = effect.data
+        tx.add(MESSAGES, Message(**{name: data[name] for name in _TOLD}, decided_at=tx.now))
 
 
 CUSTOMER_EVENTS: tuple[type[Event], ...] = (
-    OrderReceived, OrderHoldReleased, PriorityAssigned, StockReserved, StockShort, OrderBackordered, UnitsCancelled,
-    CancelRefused, Shipped, DeliveryDelayed, ShipmentLost, ParcelReturned, Delivered, OrderCancelled, OrderClosed,
+    OrderReceived, OrderHeld, OrderHoldReleased, PriorityAssigned, StockReserved, StockShort, OrderBackordered,
+    UnitsCancelled, CancelRefused, Shipped, DeliveryDelayed, ShipmentLost, ParcelReturned, Delivered, OrderCancelled,
+    OrderClosed,
 )  # fmt: skip
-for event_type in CUSTOMER_EVENTS:
-    handlers.on(event_type)(_hear)
+STAFF_EVENTS: tuple[type[Event], ...] = (OrderHeld, SLABreached)
 
 
-@handlers.on(OrderHeld)
-async def tell_of_hold(batch: Batch[Received[OrderHeld]], tx: Tx) -> None:
-    """A question is open: the customer is asked when only they can answer, the owner always (A4, G6)."""
-    await _hear(batch, tx)
-    await _to_staff(batch, tx)
+async def tell_people(batch: Batch[Received[Any]], tx: Tx) -> None:
+    """Anything happens to an order: its customer is told, and the person who must act now of a hold or a late stage
+    (A4, C3, G1, G6). One function for all, so that whatever a poll brings of an order loads and saves it once."""
+    orders = await tx.load(ORDERS, batch.keys)
+    owners = {received.event.owner for received in batch if isinstance(received.event, STAFF_EVENTS)}
+    people = await tx.load(PEOPLE, owners) if owners else None
+    for received in batch:
+        event = received.event
+        if isinstance(event, CUSTOMER_EVENTS):
+            _apply(tx, received, orders, hear(orders[received.key], event, tx.now))
+        if people is not None and isinstance(event, STAFF_EVENTS):
+            person = people.get(event.owner)
+            whom = (person.email, person.name, person.language) if person else (settings.staff_email, event.owner, "en")
+            _apply(tx, received, orders, tell_staff(orders[received.key], event, *whom))
 
 
-@handlers.on(SLABreached)
-async def tell_of_breach(batch: Batch[Received[SLABreached]], tx: Tx) -> None:
-    """A stage is late: the person at this level of the ladder is told (C3, G6)."""
-    await _to_staff(batch, tx)
+for event_type in dict.fromkeys((*CUSTOMER_EVENTS, *STAFF_EVENTS)):
+    handlers.on(event_type)(tell_people)
 
 
 @handlers.on(PersonChanged)
@@ -97,13 +85,11 @@ async def learn_person(batch: Batch[Received[PersonChanged]], tx: Tx) -> None:
 @handlers.result(EMAIL)
 async def message_left(batch: Batch[EffectResult], tx: Tx) -> None:
     """A mail server took the message, or it was given up: both are kept."""
-    orders = await tx.load(ORDERS, batch.keys)
     messages = await tx.load(MESSAGES, [result.subject for result in batch])
     for result in batch:
         message = messages[result.subject]
-        done: dict[str, Any] = {"attempts": result.attempts, "error": result.error}
         if result.ok:
-            tx.apply(result, orders, sent(orders[result.key], result.request, tx.now))
-            messages.put(message.model_copy(update={**done, "status": "sent", "sent_at": tx.now}))
+            tx.emit(result, sent(result.request, tx.now))
+            messages.put(message.put(status="sent", sent_at=tx.now, attempts=result.attempts))
         else:
-            messages.put(message.model_copy(update={**done, "status": "failed"}))
+            messages.put(message.put(status="failed", attempts=result.attempts, error=result.error))

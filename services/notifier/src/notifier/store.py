@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 from pydantic import Field
@@ -15,7 +14,8 @@ from notifier.domain.order import OrderView
 
 
 class Message(Value):
-    """One message: decided once, sent once, kept as proof of what was said."""
+    """One message: decided once, sent once, kept as proof of what was said to whom. The goods a receipt names are the
+    order's, which keeps them."""
 
     message_id: str
     order_id: str
@@ -24,12 +24,12 @@ class Message(Value):
     audience: str
     language: str
     to: str
+    facts: dict[str, str] = Field(default_factory=dict)
     status: str = "queued"  # queued, sent, failed
     decided_at: datetime
     sent_at: datetime | None = None
     attempts: int = 0
     error: str | None = None
-    content: dict[str, Any] = Field(default_factory=dict)
 
 
 metadata = sa.MetaData(naming_convention=metadata_naming)
@@ -41,10 +41,14 @@ MESSAGES = Collection(
     Message,
     metadata=metadata,
     key=("message_id",),
-    columns=(
-        Column("order_id", sa.Text(), index=True),
-        Column("kind", sa.Text()),
-        Column("status", sa.Text(), index=True),
-        Column("decided_at", sa.DateTime(timezone=True), index=True),
-    ),
+    columns=(Column("status", sa.Text()), Column("decided_at", sa.DateTime(timezone=True), index=True)),
+    # What is not sent is little and is asked for: those that wait, those that were refused.
+    constraints=(sa.Index("ix_message_unsent", "status", "decided_at", postgresql_where=sa.text("status <> 'sent'")),),
 )
+# An id begins with its order's: compared by code points, the key finds the messages of an order, and no index is needed.
+MESSAGES.table.c.message_id.type = sa.Text(collation="C")
+
+
+def of_order(order_id: str) -> dict[str, str]:
+    """Where the messages of an order are."""
+    return {"message_id__gte": f"{order_id}.", "message_id__lt": f"{order_id}/"}

@@ -6,7 +6,15 @@ from datetime import datetime
 
 from pydantic import Field
 
-from expedite_events import NO_UNITS, Customer, Problem, Units, Value
+from expedite_events import NO_UNITS, Customer, Problem, Units, Urgency, Value
+
+
+class Recipient(Value):
+    """What telling a customer takes, and nothing more of them (I5)."""
+
+    name: str
+    email: str | None = None
+    language: str = "en"
 
 
 class ParcelView(Value):
@@ -48,13 +56,12 @@ class OrderView(Value):
     """One order, keyed by its id."""
 
     order_id: str
-    customer: Customer | None = None
-    channel: str | None = None
+    customer: Recipient | None = None
     received_at: datetime | None = None
     items: tuple[tuple[str, int], ...] = ()  # name, quantity
     units: Units = NO_UNITS
     promise_by: datetime | None = None
-    revision: int = 0
+    revision: int = 0  # of the urgency the promise is from
     reserved: Units = NO_UNITS
     backordered: Units = NO_UNITS
     backorder_estimate: datetime | None = None
@@ -63,7 +70,7 @@ class OrderView(Value):
     holds: tuple[HoldView, ...] = ()
     ended: str | None = None  # cancelled, closed
     ended_at: datetime | None = None
-    told: tuple[str, ...] = ()  # message ids, in the order they were decided
+    told: tuple[str, ...] = ()  # ids of messages without the order's, in the order they were decided
     waiting: tuple[Draft, ...] = ()
 
     @property
@@ -72,14 +79,27 @@ class OrderView(Value):
         wanted = (self.customer.language if self.customer else "en").lower()
         return "zh" if wanted.startswith("zh") else "en"
 
+    def knowing(self, customer: Customer | None) -> OrderView:
+        """Remember whom to tell: the first event that names the customer decides."""
+        if customer is None or self.customer is not None:
+            return self
+        return self.put(customer=Recipient(name=customer.name, email=customer.email, language=customer.language))
+
+    def promised(self, urgency: Urgency) -> OrderView:
+        """Remember the promise of the highest revision, whichever event brings it."""
+        if urgency.revision <= self.revision:
+            return self
+        return self.put(promise_by=urgency.promise_by, revision=urgency.revision)
+
     def parcel(self, parcel_id: str) -> ParcelView:
         return next((p for p in self.parcels if p.parcel_id == parcel_id), ParcelView(parcel_id=parcel_id))
 
-    def with_parcel(self, parcel: ParcelView) -> OrderView:
-        others = tuple(p for p in self.parcels if p.parcel_id != parcel.parcel_id)
-        ordered = tuple(sorted((*others, parcel), key=lambda p: p.parcel_id))
-        return self.model_copy(update={"parcels": ordered})
+    def with_parcel(self, parcel_id: str, **changes: object) -> OrderView:
+        """This order with what is now known of a parcel."""
+        others = tuple(p for p in self.parcels if p.parcel_id != parcel_id)
+        changed = self.parcel(parcel_id).put(**changes)
+        return self.put(parcels=tuple(sorted((*others, changed), key=lambda p: p.parcel_id)))
 
     def with_hold(self, hold: HoldView) -> OrderView:
         others = tuple(h for h in self.holds if h.hold_id != hold.hold_id)
-        return self.model_copy(update={"holds": (*others, hold)})
+        return self.put(holds=(*others, hold))

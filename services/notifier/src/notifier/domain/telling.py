@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from functools import singledispatch
 
 from expedite_events import (
     CancelRefused,
-    Customer,
     CustomerNotified,
     Decision,
     Delivered,
@@ -36,6 +37,8 @@ from notifier.domain.order import Draft, HoldView, OrderView
 
 EMAIL = "email"
 Facts = Mapping[str, str]
+_UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
+_LONGEST_OCCASION = 160  # a name is a key and a header: units of many lines, for one, can be longer than either may be
 
 
 def moment(value: datetime | None) -> str:
@@ -43,35 +46,49 @@ def moment(value: datetime | None) -> str:
 
 
 def message_id(order_id: str, kind: str, occasion: str, audience: str = "customer") -> str:
-    """The message's identity for ever; also the local part of its Message-ID, so a mail server can recognise it."""
-    raw = f"{order_id}.{kind}.{occasion}.{audience}"
-    return "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "_" for c in raw)
+    """The message's identity for ever; also the local part of its Message-ID, so a mail server can recognise it. It
+    begins with the order's id and a dot."""
+    if len(occasion) > _LONGEST_OCCASION:
+        occasion = hashlib.sha256(occasion.encode()).hexdigest()[:32]
+    return _UNSAFE.sub("_", f"{order_id}.{kind}.{occasion}.{audience}")
 
 
-def _knows(state: OrderView, customer: Customer | None) -> OrderView:
-    return state if customer is None or state.customer is not None else state.model_copy(update={"customer": customer})
+def _in_order(message: str, order_id: str) -> str:
+    """A message's id without what is the same for every message of the order."""
+    return message[len(order_id) + 1 :]
+
+
+def _message(
+    state: OrderView, kind: str, occasion: str, audience: str, language: str, to: str, name: str, facts: Facts
+) -> dict[str, object]:
+    """What is said to whom: all that sending takes."""
+    return {
+        "message_id": message_id(state.order_id, kind, occasion, audience), "order_id": state.order_id, "kind": kind,
+        "occasion": occasion, "audience": audience, "language": language, "to": to, "name": name, "facts": dict(facts),
+    }  # fmt: skip
 
 
 def tell(state: OrderView, kind: str, occasion: str, facts: Facts | None = None) -> Decision[OrderView]:
     """Tell the customer, once per occasion. Without a known customer the message waits; without an address there is
     nobody to mail, which the status page shows."""
-    name = message_id(state.order_id, kind, occasion)
+    identity = message_id(state.order_id, kind, occasion)
+    name = _in_order(identity, state.order_id)
     if name in state.told:
         return already_done(state)
     if state.customer is None:
         if any((d.kind, d.occasion) == (kind, occasion) for d in state.waiting):
             return already_done(state)
         draft = Draft(kind=kind, occasion=occasion, facts=dict(facts or {}))
-        return Decision(state.model_copy(update={"waiting": (*state.waiting, draft)}))
-    told = state.model_copy(update={"told": (*state.told, name)})
+        return Decision(state.put(waiting=(*state.waiting, draft)))
+    told = state.put(told=(*state.told, name))
     if not state.customer.email:
         return Decision(told)
-    data = {
-        "message_id": name, "order_id": state.order_id, "kind": kind, "occasion": occasion, "audience": "customer",
-        "language": state.language, "to": state.customer.email, "name": state.customer.name,
-        "items": [list(item) for item in state.items], "promise_by": moment(state.promise_by), "facts": dict(facts or {}),
-    }  # fmt: skip
-    return Decision(told, effects=(Effect(EMAIL, name, data),))
+    data = _message(
+        state, kind, occasion, "customer", state.language, state.customer.email, state.customer.name, facts or {}
+    )
+    if kind == "receipt":
+        data["items"] = state.items
+    return Decision(told, effects=(Effect(EMAIL, identity, data),))
 
 
 def _and_waiting(decision: Decision[OrderView]) -> Decision[OrderView]:
@@ -80,7 +97,7 @@ def _and_waiting(decision: Decision[OrderView]) -> Decision[OrderView]:
     if state.customer is None or not state.waiting:
         return decision
     drafts, result = state.waiting, decision
-    result = result.and_then(Decision(state.model_copy(update={"waiting": ()})))
+    result = result.and_then(Decision(state.put(waiting=())))
     for draft in drafts:
         result = result.and_then(tell(result.state, draft.kind, draft.occasion, draft.facts))
     return result
@@ -96,15 +113,9 @@ def _hear(event: Event, state: OrderView) -> Decision[OrderView]:
     raise TypeError(f"the notifier has no answer to {type(event).__name__}")
 
 
-def _update(state: OrderView, **changes: object) -> OrderView:
-    return state.model_copy(update=changes)
-
-
 @_hear.register
 def _(event: OrderReceived, state: OrderView) -> Decision[OrderView]:
-    known = _update(
-        _knows(state, event.brief.customer),
-        channel=event.brief.channel,
+    known = state.knowing(event.brief.customer).put(
         received_at=event.received_at,
         items=tuple((line.name, line.quantity) for line in event.lines),
         units=Units.union(line.units for line in event.lines),
@@ -114,7 +125,7 @@ def _(event: OrderReceived, state: OrderView) -> Decision[OrderView]:
 
 @_hear.register
 def _(event: OrderHeld, state: OrderView) -> Decision[OrderView]:
-    known = _knows(state, event.customer)
+    known = state.knowing(event.customer)
     if any(h.hold_id == event.hold_id for h in known.holds):  # released before it was heard, or heard before
         return already_done(known)
     hold = HoldView(hold_id=event.hold_id, kind=event.kind.value, problems=event.problems, due_at=event.due_at)
@@ -129,23 +140,20 @@ def _(event: OrderHeld, state: OrderView) -> Decision[OrderView]:
 def _(event: OrderHoldReleased, state: OrderView) -> Decision[OrderView]:
     known = next((h for h in state.holds if h.hold_id == event.hold_id), None)
     tombstone = HoldView(hold_id=event.hold_id, kind=event.kind.value, due_at=event.released_at)
-    return Decision(state.with_hold((known or tombstone).model_copy(update={"released": True})))
+    return Decision(state.with_hold((known or tombstone).put(released=True)))
 
 
 @_hear.register
 def _(event: PriorityAssigned, state: OrderView) -> Decision[OrderView]:
-    known = _knows(state, event.brief.customer)
-    if event.urgency.revision <= known.revision:
-        return already_done(known)
-    return Decision(_update(known, promise_by=event.urgency.promise_by, revision=event.urgency.revision))
+    known = state.knowing(event.brief.customer)
+    promised = known.promised(event.urgency)
+    return already_done(known) if promised is known else Decision(promised)
 
 
 @_hear.register
 def _(event: StockReserved, state: OrderView) -> Decision[OrderView]:
-    known = _knows(state, event.brief.customer)
-    known = _update(
-        known, reserved=known.reserved | event.units, promise_by=known.promise_by or event.urgency.promise_by
-    )
+    known = state.knowing(event.brief.customer).promised(event.urgency)
+    known = known.put(reserved=known.reserved | event.units if known.reserved else event.units)
     return tell(known, "order_confirmation", event.order_id, {"promise_by": moment(known.promise_by)})
 
 
@@ -156,11 +164,8 @@ def _(event: StockShort, state: OrderView) -> Decision[OrderView]:
 
 @_hear.register
 def _(event: OrderBackordered, state: OrderView) -> Decision[OrderView]:
-    known = _update(
-        _knows(state, event.brief.customer),
-        backordered=state.backordered | event.units,
-        backorder_estimate=event.estimated_at,
-    )
+    known = state.knowing(event.brief.customer).promised(event.urgency)
+    known = known.put(backordered=known.backordered | event.units, backorder_estimate=event.estimated_at)
     facts = {
         "estimated_at": moment(event.estimated_at),
         "quantity": str(len(event.units)),
@@ -171,7 +176,7 @@ def _(event: OrderBackordered, state: OrderView) -> Decision[OrderView]:
 
 @_hear.register
 def _(event: UnitsCancelled, state: OrderView) -> Decision[OrderView]:
-    return Decision(_update(state, cancelled=state.cancelled | event.units))
+    return Decision(state.put(cancelled=state.cancelled | event.units))
 
 
 @_hear.register
@@ -181,12 +186,10 @@ def _(event: CancelRefused, state: OrderView) -> Decision[OrderView]:
 
 @_hear.register
 def _(event: Shipped, state: OrderView) -> Decision[OrderView]:
-    parcel = state.parcel(event.parcel_id).model_copy(
-        update={
-            "carrier": event.carrier_id, "service": event.service, "tracking_number": event.tracking_number,
-            "tracking_url": event.tracking_url, "shipped_at": event.shipped_at, "units": event.units,
-            "expected_at": state.parcel(event.parcel_id).expected_at or event.expected_at,
-        }
+    known = state.knowing(event.customer).with_parcel(
+        event.parcel_id, carrier=event.carrier_id, service=event.service, tracking_number=event.tracking_number,
+        tracking_url=event.tracking_url, shipped_at=event.shipped_at, units=event.units,
+        expected_at=state.parcel(event.parcel_id).expected_at or event.expected_at,
     )  # fmt: skip
     facts = {
         "carrier": event.carrier_id,
@@ -195,50 +198,52 @@ def _(event: Shipped, state: OrderView) -> Decision[OrderView]:
         "expected_at": moment(event.expected_at),
         "quantity": str(len(event.units)),
     }
-    return tell(_knows(state, event.customer).with_parcel(parcel), "shipped", event.parcel_id, facts)
+    return tell(known, "shipped", event.parcel_id, facts)
 
 
 @_hear.register
 def _(event: DeliveryDelayed, state: OrderView) -> Decision[OrderView]:
-    parcel = state.parcel(event.parcel_id).model_copy(
-        update={"expected_at": event.new_expected_at, "delayed_because": event.cause}
+    known = state.knowing(event.customer).with_parcel(
+        event.parcel_id, expected_at=event.new_expected_at, delayed_because=event.cause
     )
     facts = {
         "old_expected_at": moment(event.old_expected_at),
         "new_expected_at": moment(event.new_expected_at),
         "cause": event.cause,
     }
-    return tell(_knows(state, event.customer).with_parcel(parcel), "delayed", event.delay_id, facts)
+    return tell(known, "delayed", event.delay_id, facts)
 
 
 @_hear.register
 def _(event: ShipmentLost, state: OrderView) -> Decision[OrderView]:
-    parcel = state.parcel(event.parcel_id).model_copy(update={"lost": True})
-    return tell(_knows(state, event.customer).with_parcel(parcel), "lost", event.parcel_id, {"cause": event.cause})
+    known = state.knowing(event.customer).with_parcel(event.parcel_id, lost=True)
+    return tell(known, "lost", event.parcel_id, {"cause": event.cause})
 
 
 @_hear.register
 def _(event: ParcelReturned, state: OrderView) -> Decision[OrderView]:
-    parcel = state.parcel(event.parcel_id).model_copy(update={"returned": True})
-    return tell(_knows(state, event.customer).with_parcel(parcel), "returned", event.parcel_id, {"cause": event.cause})
+    known = state.knowing(event.customer).with_parcel(event.parcel_id, returned=True)
+    return tell(known, "returned", event.parcel_id, {"cause": event.cause})
 
 
 @_hear.register
 def _(event: Delivered, state: OrderView) -> Decision[OrderView]:
-    parcel = state.parcel(event.parcel_id).model_copy(update={"delivered_at": event.delivered_at, "units": event.units})
+    known = state.knowing(event.customer).with_parcel(
+        event.parcel_id, delivered_at=event.delivered_at, units=event.units
+    )
     facts = {"delivered_at": moment(event.delivered_at), "signed_by": event.signed_by or ""}
-    return tell(_knows(state, event.customer).with_parcel(parcel), "delivered", event.parcel_id, facts)
+    return tell(known, "delivered", event.parcel_id, facts)
 
 
 @_hear.register
 def _(event: OrderCancelled, state: OrderView) -> Decision[OrderView]:
-    known = _update(_knows(state, event.customer), ended="cancelled", ended_at=event.cancelled_at)
+    known = state.knowing(event.customer).put(ended="cancelled", ended_at=event.cancelled_at)
     return tell(known, "cancelled", event.order_id, {"reason": event.reason})
 
 
 @_hear.register
 def _(event: OrderClosed, state: OrderView) -> Decision[OrderView]:
-    known = _update(_knows(state, event.customer), ended="closed", ended_at=event.closed_at)
+    known = state.knowing(event.customer).put(ended="closed", ended_at=event.closed_at)
     facts = {"delivered": str(len(event.delivered)), "cancelled": str(len(event.cancelled))}
     return tell(known, "closed", event.order_id, facts)
 
@@ -256,20 +261,19 @@ def tell_staff(
         facts = {"hold_kind": event.kind.value, "due_at": moment(event.due_at),
                  "problems": "\n".join(f"{p.field}: {p.message}" for p in event.problems)}  # fmt: skip
     identity = message_id(state.order_id, kind, occasion, "staff")
-    if identity in state.told:
+    if _in_order(identity, state.order_id) in state.told:
         return already_done(state)
-    data: dict[str, object] = {
-        "message_id": identity, "order_id": state.order_id, "kind": kind, "occasion": occasion, "audience": "staff",
-        "language": "zh" if language.lower().startswith("zh") else "en", "to": to, "name": name, "items": [],
-        "promise_by": moment(state.promise_by), "facts": facts,
-    }  # fmt: skip
-    return Decision(_update(state, told=(*state.told, identity)), effects=(Effect(EMAIL, identity, data),))
+    data = _message(
+        state, kind, occasion, "staff", "zh" if language.lower().startswith("zh") else "en", to, name, facts
+    )
+    told = state.put(told=(*state.told, _in_order(identity, state.order_id)))
+    return Decision(told, effects=(Effect(EMAIL, identity, data),))
 
 
-def sent(state: OrderView, message: Mapping[str, object], now: datetime) -> Decision[OrderView]:
+def sent(message: Mapping[str, object], now: datetime) -> Decision[None]:
     """A message left: the world may know (G5)."""
     event = CustomerNotified(
-        order_id=state.order_id,
+        order_id=str(message["order_id"]),
         message_id=str(message["message_id"]),
         kind=str(message["kind"]),
         occasion=str(message["occasion"]),
@@ -277,4 +281,4 @@ def sent(state: OrderView, message: Mapping[str, object], now: datetime) -> Deci
         language=str(message["language"]),
         sent_at=now,
     )
-    return Decision(state, events=(event,))
+    return Decision(None, events=(event,))
