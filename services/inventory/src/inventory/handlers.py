@@ -138,7 +138,9 @@ def _reach(order: Order, event: Any, skus: set[str], shelves: set[ShelfKey]) -> 
         case PriorityAssigned():
             lines = (event.units - order.known).lines if order.segments else None
             skus.update(line.sku for line in event.lines if lines is None or line.line in lines)
-        case Packed() | CancelRequested():
+        case Packed():
+            shelves.update((sku, event.warehouse_id) for sku in order.skus(event.units))
+        case CancelRequested():
             held_shelves(order, event.units, shelves)
         case UnitsCancelled():
             held_shelves(order, event.units, shelves)

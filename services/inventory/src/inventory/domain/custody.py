@@ -125,17 +125,14 @@ def units_cancelled(order: Order, event: UnitsCancelled, world: World, because: 
 
 
 def packed(order: Order, event: Packed, world: World, because: Because) -> Decision[Order]:
-    """The goods left the shelf in a parcel. Units that meanwhile came back or died by a faster topic stay as they are."""
+    """The goods left the shelf in a parcel. Units that meanwhile came back or died by a faster topic stay as they are. Told
+    again, none is in this fulfilment order any more, and its id is never announced for other units: no memory is needed."""
     desk = Desk(order, world, because)
-    fresh = order.fresh("Packed", event.fulfilment_order_id, event.units)
-    if not fresh:
-        return already_done(order)
-    desk.order = order.remember("Packed", event.fulfilment_order_id, fresh)
-    for segment, part in list(order.parts(fresh)):
+    for segment, part in list(order.parts(event.units)):
         if segment.status is Status.ANNOUNCED and segment.ref == event.fulfilment_order_id:
             desk.move(part, str(segment.warehouse_id), Bucket.ALLOCATED, Bucket.OUT)
             desk.order = desk.order.place(part, Status.PACKED, segment.warehouse_id, event.parcel_id)
-    return Decision(desk.order)
+    return Decision(desk.order) if desk.order is not order else already_done(order)
 
 
 def pick_short(order: Order, event: PickShort, world: World, because: Because) -> Decision[Order]:

@@ -28,7 +28,6 @@ from inventory.domain.sourcing import Plan, Take, estimate, plan, weigh
 from inventory.domain.stock import Because, Bucket
 from inventory.domain.world import World
 
-EXPLANATIONS_KEPT = 10
 Considered = tuple[ConsideredRemedy, ...]
 
 
@@ -153,12 +152,10 @@ class Desk:
             return False
         for sku, part in pools.items():
             stock.move(self.because, sku, home, Bucket.FREE, Bucket.ALLOCATED, part)
-        self.order = self.order.place(units, Status.ALLOCATED, home)
-        self._explain(f"{len(units)} from {home}: {nearest.distance:g} points")
+        self.order = self.order.place(units, Status.ALLOCATED, home).explained(
+            f"{len(units)} from {home}: {nearest.distance:g} points"
+        )
         return True
-
-    def _explain(self, why: str) -> None:
-        self.order = self.order.put(sourced=(*self.order.sourced, why)[-EXPLANATIONS_KEPT:])
 
     def fill(self, skus: set[str]) -> None:
         """Serve backordered units of these SKUs as far as stock goes; the rest keeps waiting, untold (D5)."""
@@ -214,7 +211,7 @@ class Desk:
             moved.append(units)
         if moved and considered is not None:
             self._short(Units.union(moved), considered, Remedy.TRANSFER)
-        self._explain(chosen.explain())
+        self.order = self.order.explained(chosen.explain())
 
     def _take(self, pools: dict[str, Units], take: Take, warehouse_id: str, target: Bucket) -> Units:
         """Take the lowest units of each pool, and their goods from what is free in the warehouse."""

@@ -16,6 +16,8 @@ from pydantic import Field
 
 from expedite_events import NO_UNITS, LineGoods, OrderBrief, OrderLine, Settled, Units, Urgency, Value
 
+EXPLANATIONS_KEPT = 10
+
 
 class Status(StrEnum):
     """Where a unit is. Everything but announced, packed and dead is in inventory's custody."""
@@ -134,7 +136,7 @@ class Order(Value):
     def parts(self, units: Units) -> Iterator[tuple[Segment, Units]]:
         """The segments that hold some of these units, and which."""
         for segment in self.segments:
-            part = segment.units & units
+            part = units if segment.units == units else segment.units & units
             if part:
                 yield segment, part
 
@@ -152,13 +154,19 @@ class Order(Value):
             if segment.status is status and segment.warehouse_id == warehouse_id and segment.ref == ref:
                 here = here | segment.units
                 continue
+            if segment.units == units:
+                continue
             rest = segment.units - units
-            if rest is segment.units or len(rest) == len(segment.units):
+            if rest == segment.units:
                 kept.append(segment)
             elif rest:
                 kept.append(segment.put(units=rest))
         kept.append(Segment(units=here, status=status, warehouse_id=warehouse_id, ref=ref))
         return self.put(segments=tuple(kept))
+
+    def explained(self, why: str) -> Self:
+        """Remember why a sourcing chose what it chose (D3); the oldest ones are forgotten."""
+        return self.put(sourced=(*self.sourced, why)[-EXPLANATIONS_KEPT:])
 
     # -- what units are
 

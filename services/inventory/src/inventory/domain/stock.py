@@ -227,16 +227,31 @@ class StockBook:
             buckets[bucket] = (delta, value)
             if bucket is Bucket.FREE and delta > 0:
                 level["fill_wanted"] = True
+        self._note(key, level, because, buckets, units)
+
+    def _note(
+        self, key: ShelfKey, level: dict[str, Any], because: Because, buckets: dict[str, tuple[int, int]], units: Units
+    ) -> None:
         level["seq"] += 1
         level["dirty"] = True
         change = Change(because.cause, because.cause_id, buckets, because.order_id, units)
-        self._changes.setdefault(key, []).append(change)
-        self._at[key] = because.at
+        changes = self._changes.get(key)
+        if changes is None:
+            self._changes[key], self._at[key] = [change], because.at
+        else:
+            changes.append(change)
 
     def move(self, because: Because, sku: str, warehouse_id: str, source: Bucket, target: Bucket, units: Units) -> None:
         """Move the goods of these units between two buckets of one shelf."""
-        n = len(units)
-        self.shift(because, sku, warehouse_id, {source: -n, target: n}, units)
+        key, n = (sku, warehouse_id), len(units)
+        level = self._level(key)
+        left, grown = level[source] - n, level[target] + n
+        if left < 0:
+            raise Illegal(f"{source} of {sku} in {warehouse_id} would be {left}: {because.cause}")
+        level[source], level[target] = left, grown
+        if target is Bucket.FREE:
+            level["fill_wanted"] = True
+        self._note(key, level, because, {source: (-n, left), target: (n, grown)}, units)
 
     def want_fill(self, sku: str, warehouse_id: str) -> None:
         """Ask for a fill of this SKU although no stock came free here."""
@@ -248,12 +263,14 @@ class StockBook:
 
     def changed(self) -> list[Shelf]:
         """The shelves that differ from what was loaded."""
-        pairs = ((self._before[key], level) for key, level in self._levels.items())
-        return [
-            before.put(**level)
-            for before, level in pairs
-            if level["seq"] != before.seq or level["fill_wanted"] != before.fill_wanted
-        ]
+        out = []
+        for key, level in self._levels.items():
+            before = self._before[key]
+            was = before.__dict__
+            changes = {name: value for name, value in level.items() if value != was[name]}
+            if changes:
+                out.append(before.put(**changes))
+        return out
 
     def movements(self) -> list[Movements]:
         """What moved, one row per shelf."""
