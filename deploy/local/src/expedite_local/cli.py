@@ -20,6 +20,7 @@ from expedite_local import down as down_module
 from expedite_local import state
 from expedite_local import up as up_module
 from expedite_local.audit import command as audit_command
+from expedite_local.bench_cli import bench
 from expedite_local.demo.cli import demo
 from expedite_local.errors import LocalError
 from expedite_local.home import Home
@@ -109,6 +110,7 @@ def _detach(home: Home) -> None:
 
 app.command()(demo)
 app.command()(audit_command)
+app.command()(bench)
 app.command()(send)
 app.command()(seed)
 

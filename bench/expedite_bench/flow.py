@@ -1,0 +1,111 @@
+"""Orders through the whole saga, or up to a hop of it, with the time of each hop: what several benches share."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from expedite_bench.ground import STALL_S, Crew, Ground, Invalid, told
+from expedite_bench.orders import body_of, order, post_bulk
+
+GLANCE_S = 0.25
+TELL_S = 3.0
+WARM_UP = 100
+
+
+async def warm_up(ground: Ground) -> None:
+    """A few orders through everything, so that no figure holds a first time: urgent ones take the express lane."""
+    name = ground.name("w")
+    told(f"warming up with {WARM_UP} orders")
+    await through(ground, [order(f"{name}-{n}", ground.goods.skus, urgent=n % 2 == 0) for n in range(WARM_UP)])
+
+
+async def through(ground: Ground, orders: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """All orders from one bulk request until each is shipped, its message decided and on the board as such, a crew at
+    work all the while. Seconds by hop (from the first byte posted), orders per second, CPU by process."""
+    body, count = body_of(orders), len(orders)
+    before = {hop: await ground.books.orders_at(hop) for hop in ("told", "board", "shipped")}
+    async with ground.crew() as crew:
+        watch = ground.cpu(crew=crew.pid)
+        began, epoch = time.perf_counter(), time.time()
+        posting = asyncio.create_task(post_bulk(ground.shop, body))
+        with ground.profiling():
+            for hop in ("told", "board", "shipped"):
+                await reached(ground, hop, before[hop] + count, before[hop], crew, posting)
+            total = time.perf_counter() - began
+        cpu = watch.stop(count)
+        ids, accepted_s = await posting
+        mailed = await ground.books.mailed()
+    seconds = {"accepted": accepted_s}
+    for hop in ("prioritised", "reserved", "packed", "shipped"):
+        moments = await ground.books.moments(hop, ids)
+        if len(moments) != count:
+            raise Invalid(f"{count - len(moments)} orders never were {hop}")
+        seconds[hop] = max(moments.values()) - epoch
+    seconds["message row"] = await ground.books.told_at(ids) - epoch
+    seconds["on the board"] = total
+    return {
+        "orders": count,
+        "orders_per_s": round(count / total, 1),
+        "seconds": {hop: round(s, 2) for hop, s in seconds.items()},
+        "mails_left_by_then": mailed,
+        "cpu": cpu,
+        "crew": crew.done,
+    }
+
+
+async def reached(
+    ground: Ground, hop: str, wanted: int, before: int, crew: Crew | None, posting: asyncio.Task[Any] | None = None
+) -> None:
+    """Wait until so many orders have reached a hop, telling how far they are. Raises Invalid when nothing moves."""
+    found, moved, told_at = -1, time.perf_counter(), time.perf_counter()
+    while True:
+        now, count = time.perf_counter(), await ground.books.orders_at(hop)
+        if count != found:
+            found, moved = count, now
+        if found >= wanted:
+            return
+        if now - told_at > TELL_S:
+            told_at = now
+            told(f"{hop}: {found - before:,} of {wanted - before:,}")
+        if now - moved > STALL_S:
+            raise Invalid(f"nothing moves: {found - before:,} of {wanted - before:,} are {hop}")
+        if posting is not None and posting.done() and posting.exception():
+            posting.result()
+        if crew is not None:
+            crew.alive()
+        await asyncio.sleep(GLANCE_S)
+
+
+async def up_to_reserved(ground: Ground, orders: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """All orders from one bulk request until inventory has decided on each: reserved or backordered."""
+    body, count = body_of(orders), len(orders)
+    before = await _decided(ground)
+    watch = ground.cpu()
+    began = time.perf_counter()
+    posting = asyncio.create_task(post_bulk(ground.shop, body))
+    moved, found, told_at = began, 0, began
+    while found < count:
+        await asyncio.sleep(GLANCE_S)
+        now, decided = time.perf_counter(), await _decided(ground) - before
+        moved = now if decided != found else moved
+        found = decided
+        if now - told_at > TELL_S:
+            told_at = now
+            told(f"reserved or backordered: {found:,} of {count:,}")
+        if now - moved > STALL_S:
+            raise Invalid(f"nothing moves: inventory has decided on {found:,} of {count:,}")
+        if posting.done() and posting.exception():
+            posting.result()
+    total = time.perf_counter() - began
+    cpu = watch.stop(count)
+    ids, _ = await posting
+    return {"ids": ids, "orders_per_s": round(count / total, 1), "seconds": round(total, 2), "cpu": cpu}
+
+
+async def _decided(ground: Ground) -> int:
+    topics = [f"{name}{lane}" for name in ("StockReserved", "OrderBackordered") for lane in ("", ".express")]
+    sql = "SELECT count(DISTINCT key) FROM ledger WHERE topic = ANY($1::text[])"
+    return int(await ground.books.value("inventory", sql, topics))

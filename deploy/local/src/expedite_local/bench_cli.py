@@ -1,0 +1,49 @@
+"""`expedite bench`: measure this checkout. The benches live in its folder bench/, outside of any package."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from expedite_local.errors import LocalError
+
+
+def bench(
+    name: Annotated[str, typer.Argument(help="Which bench; without one, all are listed with their goals.")] = "",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write figures, machine and versions here.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A short form: shows that the bench works.")] = False,
+    runs: Annotated[
+        int | None, typer.Option(min=1, max=20, help="Runs for the median, each on a fresh system.")
+    ] = None,
+    orders: Annotated[int | None, typer.Option(min=10, help="Orders per run, where the bench counts them.")] = None,
+    peers: Annotated[bool, typer.Option("--peers/--no-peers", help="Measure the peers beside it.")] = True,
+    profile: Annotated[str, typer.Option(help="Profile these processes, as in inventory-standard,shipping-api.")] = "",
+    label: Annotated[str, typer.Option(help="What is special about this run; goes to the JSON file.")] = "",
+) -> None:
+    """Measure: saga, express, overtake, intake, hot-sku, growth, timers, webhooks, footprint. Each on a fresh system."""
+    folder = _checkout() / "bench"
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    command = importlib.import_module("expedite_bench.command")
+    wanted = command.Options(
+        name=name, json_file=json_file, quick=quick, runs=runs, orders=orders, peers=peers,
+        profile=tuple(filter(None, profile.split(","))), label=label,
+    )  # fmt: skip
+    status = command.run(wanted)
+    if status:
+        raise typer.Exit(status)
+
+
+def _checkout() -> Path:
+    """The checkout this code runs from, or the one the person stands in."""
+    for start in (Path(__file__).resolve(), Path.cwd() / "here"):
+        for folder in start.parents:
+            if (folder / "pyproject.toml").is_file() and (folder / "bench" / "expedite_bench").is_dir():
+                return folder
+    raise LocalError(
+        "the benches are not part of the installed package: clone the repository and run `uv run expedite bench` in it"
+    )
