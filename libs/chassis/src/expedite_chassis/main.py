@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import math
 import signal
 import socket
@@ -78,6 +79,7 @@ async def _main(spec: ServiceSpec, role: str, settings: Settings, secrets: dict[
     if spec.bind is not None:
         spec.bind(runtime)
     engine = PostgresEngine(spec.handlers, settings.database_url, application=f"{spec.name}-{role}-{settings.slot}")
+    spare_the_collector()
     try:
         if role == "api":
             await serve(create_app(spec, engine, runtime), runtime)
@@ -87,6 +89,14 @@ async def _main(spec: ServiceSpec, role: str, settings: Settings, secrets: dict[
         await runtime.http.aclose()
         await engine.close()
     log.info("stopped")
+
+
+def spare_the_collector() -> None:
+    """Let the collector of cycles look less often, and never again at what is here already. A batch makes hundreds of
+    thousands of objects, nearly all freed by their reference counts; walking them took a quarter of the CPU time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 async def _work(spec: ServiceSpec, role: str, settings: Settings, runtime: Runtime, engine: PostgresEngine) -> None:

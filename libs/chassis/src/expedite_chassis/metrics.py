@@ -29,6 +29,7 @@ class Metrics:
     def __init__(self, service: str, registry: CollectorRegistry | None = None) -> None:
         self.service = service
         self.registry = registry or CollectorRegistry()
+        self._answered: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         r = self.registry
         self.requests = Counter(
             Metric.HTTP_REQUESTS, "HTTP requests answered", ["service", "method", "route", "status"], registry=r
@@ -40,6 +41,15 @@ class Metrics:
         self.problems = Counter(Metric.HTTP_PROBLEMS, "Problems answered, by code", ["service", "code"], registry=r)
         self.ready = Gauge(Metric.READY, "1 when the last readiness check passed", ["service"], registry=r)
         self.info = Gauge(Metric.INFO, "1; labels say what this process is", ["service", "role", "slot"], registry=r)
+
+    def answered(self, method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+        """Counter and histogram of an answer; kept, because finding them by their labels costs more than counting."""
+        found = self._answered.get((method, route, status))
+        if found is None:
+            labels = (self.service, method, route)
+            found = (self.requests.labels(*labels, str(status)), self.seconds.labels(*labels))
+            self._answered[method, route, status] = found
+        return found
 
     def render(self) -> bytes:
         """The text format: this registry, then what libraries count for the whole process."""

@@ -4,12 +4,12 @@ No middleware here runs the app in a task of its own: a client that goes away ca
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from expedite_chassis import tracing
@@ -18,18 +18,19 @@ from expedite_chassis.metrics import Metrics
 from expedite_chassis.problems import Problem, internal, too_large
 
 log = structlog.get_logger("expedite.http")
+_heard = logging.getLogger("expedite.http").isEnabledFor
 
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 32 * 1024
 _QUIET = {"/livez", "/readyz", "/metrics"}
-_SECURITY = {
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "x-frame-options": "DENY",
-    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
-    "cache-control": "no-store",
-    "cross-origin-opener-policy": "same-origin",
-}
+_SECURITY = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cache-control", b"no-store"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+)
 
 
 class Envelop:
@@ -37,52 +38,53 @@ class Envelop:
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app, self.metrics = app, metrics
+        self._in_flight = metrics.in_flight.labels(metrics.service)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
         context = structlog.contextvars.get_contextvars()
         structlog.contextvars.clear_contextvars()
         try:
-            with tracing.following(headers.get("traceparent")) as trace:
-                request_id = tracing.name_request(headers.get("x-request-id"))
-                await self._answer(scope, receive, send, {"traceparent": trace.traceparent, "x-request-id": request_id})
+            with tracing.following(_header(scope, b"traceparent")) as trace:
+                request_id = tracing.name_request(_header(scope, b"x-request-id"))
+                own = (b"traceparent", trace.traceparent.encode()), (b"x-request-id", request_id.encode())
+                await self._answer(scope, receive, send, (*_SECURITY, *own))
         finally:
             structlog.contextvars.clear_contextvars()
             structlog.contextvars.bind_contextvars(**context)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send, own: Mapping[str, str]) -> None:
-        service = self.metrics.service
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, added: tuple[tuple[bytes, bytes], ...]) -> None:
         began, status = time.perf_counter(), 0
 
         async def counted(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                out = MutableHeaders(scope=message)
-                for name, value in {**_SECURITY, **own}.items():
-                    out.setdefault(name, value)
+                headers = list(message.get("headers", ()))
+                present = {name for name, _ in headers}
+                message["headers"] = headers + [pair for pair in added if pair[0] not in present]
             await send(message)
 
-        self.metrics.in_flight.labels(service).inc()
+        self._in_flight.inc()
         try:
             await self.app(scope, receive, counted)
         finally:
-            self.metrics.in_flight.labels(service).dec()
+            self._in_flight.dec()
             self._account(scope, status, time.perf_counter() - began)
 
     def _account(self, scope: Scope, status: int, seconds: float) -> None:
         # The route's template, never the path: paths hold signed tokens, and labels must be bounded.
         route = getattr(scope.get("route"), "path", None) or ("-" if status == 404 else "other")
         method = scope["method"] if scope["method"] in _METHODS else "other"
-        service, code = self.metrics.service, scope.get("expedite_problem")
-        self.metrics.requests.labels(service, method, route, str(status)).inc()
-        self.metrics.seconds.labels(service, method, route).observe(seconds)
+        code = scope.get("expedite_problem")
+        requests, took = self.metrics.answered(method, route, status)
+        requests.inc()
+        took.observe(seconds)
         if code:
-            self.metrics.problems.labels(service, code).inc()
-        if route in _QUIET and status < 400:
+            self.metrics.problems.labels(self.metrics.service, code).inc()
+        if (route in _QUIET and status < 400) or not _heard(logging.INFO):
             return
         log.info(
             "request", method=method, route=route, status=status, ms=round(seconds * 1000, 1), **_optional(problem=code)
@@ -90,6 +92,10 @@ class Envelop:
 
 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
+
+def _header(scope: Scope, wanted: bytes) -> str | None:
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == wanted), None)
 
 
 def _optional(**values: Any) -> dict[str, Any]:
