@@ -21,7 +21,7 @@ from fulfillment.domain import custody, floor, transfers
 from fulfillment.domain.copies import owner_of_prepare
 from fulfillment.domain.floor import Missing
 from fulfillment.domain.model import Order
-from fulfillment.domain.tasks import Kind, queue_of
+from fulfillment.domain.tasks import Kind, chore_of, queue_of
 from fulfillment.masters import MastersDep
 from fulfillment.store import ORDERS, PRODUCTS, TASKS, WAREHOUSES, Floor, trace
 from fulfillment.store import floor as load_floor
@@ -66,8 +66,12 @@ async def queue(
 
     Follow `next` for more: a page costs the same wherever it is in the queue. Work that arrives meanwhile and is more
     urgent than where you are is on the first page of the next round."""
-    where: dict[str, Any] = {"queue": queue_of(warehouse_id, status), "place__gt": cursor}
-    where |= {"kind": kind.value} if kind else {}
+    offered = queue_of(warehouse_id, status)
+    where: dict[str, Any] = {"queue": offered, "place__gt": cursor}
+    if kind is Kind.PICK:
+        where["kind"] = kind.value
+    elif kind is not None:
+        where = {"chore": chore_of(offered, kind), "place__gt": cursor}
     where |= {"claimed_by": claimed_by} if claimed_by else {}
 
     async def work(tx: Tx) -> Json:

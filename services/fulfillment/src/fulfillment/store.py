@@ -25,13 +25,15 @@ TASKS = Collection(
     key=("task_id",),
     columns=(
         Column("queue", sa.Text()),
+        Column("chore", sa.Text()),
         Column("place", sa.Text()),
         Column("kind", sa.Text()),
         Column("claimed_by", sa.Text()),
     ),
     constraints=(
-        # Finished and waiting tasks are in no queue, so that the index stays as small as the open work (E1).
-        sa.Index("ix_task_queue", "queue", "place", "kind", postgresql_where=sa.text("queue IS NOT NULL")),
+        # Finished and waiting tasks are in no queue, so that the indexes stay as small as the open work (E1).
+        sa.Index("ix_task_queue", "queue", "place", postgresql_where=sa.text("queue IS NOT NULL")),
+        sa.Index("ix_task_chore", "chore", "place", postgresql_where=sa.text("chore IS NOT NULL")),
     ),
 )
 TRACE = Collection("trace", Page, metadata=metadata, key=("order_id", "number"))

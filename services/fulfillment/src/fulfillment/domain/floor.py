@@ -205,18 +205,27 @@ def pack(
     wrapping: Wrapping,
     by: str,
     now: datetime,
-    *,
-    scan_id: str | None = None,
 ) -> Decision[Order]:
     """A parcel stands on the dock: custody of its units passes to shipping. Several parcels per fulfilment order are
-    fine. `scan_id`: the first scan of the bulk confirmation that asks for it."""
+    fine."""
     units = units_to_pack(order, work_id, asked)
     if not units:
         return already_done(order)
-    work = work_on(order, work_id)
+    return _packed(order, work_on(order, work_id), units, wrapping, by, now)
+
+
+def _packed(
+    order: Order,
+    work: FulfilmentOrder,
+    units: Units,
+    wrapping: Wrapping,
+    by: str,
+    now: datetime,
+    scan_id: str | None = None,
+) -> Decision[Order]:
     parcel = Parcel(
         parcel_id=f"{order.order_id}-P{len(order.parcels) + 1}",
-        fulfilment_order_id=work_id,
+        fulfilment_order_id=work.fulfilment_order_id,
         units=units,
         box=wrapping.box,
         weight_g=wrapping.weight_g,
@@ -227,7 +236,8 @@ def pack(
     )
     work = work.put(picked=work.picked - units, packed=work.packed | units)
     state = order.replaced(work).put(parcels=(*order.parcels, parcel))
-    state = state.note(work_id, now, by, "packed", quantity=len(units), detail=f"{parcel.parcel_id} in {parcel.box}")
+    detail = f"{parcel.parcel_id} in {parcel.box}"
+    state = state.note(work.fulfilment_order_id, now, by, "packed", quantity=len(units), detail=detail)
     return Decision(state, (changes.packed(state, work, parcel),), outcome=Outcome.DONE, express=order.express)
 
 
@@ -255,5 +265,5 @@ def confirm(
     if not units:
         return picked, mine[-1] if mine else None
     first = scans[0].scan_id if scans else None
-    packed = pack(picked.state, work_id, units, wrap(work, units), by, now, scan_id=first)
+    packed = _packed(picked.state, work, units, wrap(work, units), by, now, first)
     return packed, packed.state.parcels[-1]

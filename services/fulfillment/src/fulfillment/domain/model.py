@@ -174,7 +174,10 @@ class Order(Value):
         return self.urgency is not None and self.urgency.express
 
     def fulfilment_order(self, fulfilment_order_id: str) -> FulfilmentOrder | None:
-        return next((f for f in self.fulfilment_orders if f.fulfilment_order_id == fulfilment_order_id), None)
+        for work in self.fulfilment_orders:
+            if work.fulfilment_order_id == fulfilment_order_id:
+                return work
+        return None
 
     def transfer(self, transfer_id: str) -> Transfer | None:
         return next((t for t in self.transfers if t.transfer_id == transfer_id), None)

@@ -8,6 +8,8 @@ from pydantic import Field
 
 from expedite_events import Value
 
+_FILL = 0.85  # share of a box's volume that goods of mixed shapes really fill
+
 
 class Box(Value):
     """A box on the shelf of every packing bench: inner sizes in mm, what it weighs and may carry in g."""
@@ -19,14 +21,10 @@ class Box(Value):
     own_g: int
     carries_g: int
 
-    @property
-    def volume(self) -> int:
-        return self.length_mm * self.width_mm * self.height_mm
-
-    @property
-    def sides(self) -> list[int]:
-        """Inner sides, shortest first."""
-        return sorted((self.length_mm, self.width_mm, self.height_mm))
+    def room(self) -> tuple[float, int, int, int]:
+        """The volume goods may have, and the inner sides, shortest first."""
+        short, middle, long = sorted((self.length_mm, self.width_mm, self.height_mm))
+        return short * middle * long * _FILL, short, middle, long
 
 
 class Item(Value):
@@ -57,8 +55,8 @@ BOXES = (
     Box(code="large", length_mm=600, width_mm=400, height_mm=400, own_g=800, carries_g=30_000),
     Box(code="pallet", length_mm=1200, width_mm=800, height_mm=1800, own_g=22_000, carries_g=700_000),
 )
-_FILL = 0.85  # share of a box's volume that goods of mixed shapes really fill
 
+_ROOMS = tuple((box, box.room()) for box in BOXES)
 _MATERIALS = {"fragile": ("bubble wrap", "fragile label"), "perishable": ("cool pack", "insulated liner"),
               "valuable": ("security tape", "numbered seal")}  # fmt: skip
 _CHECKS = {
@@ -71,23 +69,26 @@ _CHECKS = {
 def plan(items: Iterable[Item]) -> Packing:
     """The smallest box by volume, longest side and weight; a pallet when nothing smaller carries the goods. The weight
     includes the box."""
-    items = tuple(items)
-    weight = sum(i.weight_g * i.quantity for i in items)
-    volume = sum(i.length_mm * i.width_mm * i.height_mm * i.quantity for i in items)
-    sides = [sorted((i.length_mm, i.width_mm, i.height_mm)) for i in items]
-
-    def carries(box: Box) -> bool:
-        if volume > box.volume * _FILL or weight > box.carries_g:
-            return False
-        inner = box.sides
-        return all(all(side <= room for side, room in zip(piece, inner, strict=True)) for piece in sides)
-
-    box = next((b for b in BOXES if carries(b)), BOXES[-1])
-    classes = sorted({i.product_class for i in items})
+    weight = volume = short = middle = long = 0
+    classes: set[str] = set()
+    for item in items:
+        a, b, c = sorted((item.length_mm, item.width_mm, item.height_mm))
+        short, middle, long = max(short, a), max(middle, b), max(long, c)
+        weight += item.weight_g * item.quantity
+        volume += a * b * c * item.quantity
+        classes.add(item.product_class)
+    box = next(
+        (
+            box
+            for box, (room, low, mid, high) in _ROOMS
+            if volume <= room and weight <= box.carries_g and short <= low and middle <= mid and long <= high
+        ),
+        BOXES[-1],
+    )
     return Packing(
         box=box.code,
         weight_g=weight + box.own_g,
         valuable="valuable" in classes,
-        materials=("void fill", *(m for c in classes for m in _MATERIALS.get(c, ()))),
-        checklist=("Count the pieces against the list.", *(_CHECKS[c] for c in classes if c in _CHECKS)),
+        materials=("void fill", *(m for c in sorted(classes) for m in _MATERIALS.get(c, ()))),
+        checklist=("Count the pieces against the list.", *(_CHECKS[c] for c in sorted(classes) if c in _CHECKS)),
     )

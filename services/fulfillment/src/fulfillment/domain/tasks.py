@@ -61,6 +61,12 @@ class Task(Value):
         return queue_of(self.warehouse_id, self.status) if self.status in (Status.OPEN, Status.CLAIMED) else None
 
     @property
+    def chore(self) -> str | None:
+        """The queue of its kind alone, when it is not picking: the few among the many picks."""
+        queue = None if self.kind is Kind.PICK else self.queue
+        return None if queue is None else chore_of(queue, self.kind)
+
+    @property
     def place(self) -> str:
         """Where it stands in its queue, as text that sorts so: tier, deadline, carrier cut-off, id (E1)."""
         return f"{self.tier.rank}{_ms(self.deadline)}{_ms(self.cut_off) if self.cut_off else _NEVER}{self.task_id}"
@@ -69,6 +75,11 @@ class Task(Value):
 def queue_of(warehouse_id: str, status: str) -> str:
     """The name of a warehouse's queue of open or claimed work."""
     return f"{status}/{warehouse_id}"
+
+
+def chore_of(queue: str, kind: str) -> str:
+    """The name of the part of a queue that holds one kind of work other than picking."""
+    return f"{queue}/{kind}"
 
 
 _NEVER = "9" * 13
