@@ -46,7 +46,7 @@ def list_of(chosen: Mapping[str, str], order_by: tuple[str, ...]) -> tuple[dict[
         where["tier_rank"] = RANKS[where["tier"]]  # the index knows ranks
     if where.get("stage") in ENDED:
         where["ended"] = where.pop("stage")
-        return where, ("-ended", "-order_id")
+        return where, SORTS["newest"]
     return where | {"ended": None}, order_by
 
 
