@@ -38,13 +38,17 @@ SETTINGS: dict[str, str] = {
     "listen_addresses": HOST,
     "unix_socket_directories": "",
     "max_connections": "200",
-    "shared_buffers": "256MB",
-    "effective_cache_size": "1GB",
+    "shared_buffers": "512MB",
+    "effective_cache_size": "2GB",
     "work_mem": "8MB",
+    "max_parallel_workers_per_gather": "0",  # two cores are shared with everything else
     # Partitioned tables times many sessions: the default of 64 runs out while migrating and purging.
     "max_locks_per_transaction": "512",
-    "max_wal_size": "1GB",
+    # After a checkpoint every page is logged whole once: rare checkpoints keep the log small.
+    "max_wal_size": "8GB",
     "checkpoint_timeout": "15min",
+    "wal_buffers": "32MB",
+    "wal_recycle": "on",
     # Promised to every client that got an answer: its row survives a power cut.
     "fsync": "on",
     "synchronous_commit": "on",

@@ -62,7 +62,10 @@ async def test_a_column_that_says_otherwise_than_its_document(house: Any, damage
 
 async def test_a_lost_movement(house: Any, damaged: Damaged) -> None:
     """I1, D10: the movement after the gap is named."""
-    gone = "DELETE FROM movement WHERE sku = 'MUG' AND entry = '000000000002'"
+    gone = (
+        "DELETE FROM movement WHERE (sku, warehouse_id, entry) = "
+        "(SELECT sku, warehouse_id, entry FROM movement WHERE sku = 'MUG' ORDER BY entry OFFSET 1 LIMIT 1)"
+    )
     found = await house.check(inventory=await damaged("inventory", gone))
     assert reds(found) == {"stock"}
     assert "movements are there" in found["stock"].detail

@@ -26,6 +26,10 @@ metadata_naming = {
     "pk": "pk_%(table_name)s",
 }
 
+# Documents are rewritten several times within minutes: room for the next version on the same page, and no compression
+# of what fits a page.
+_STORAGE = {"fillfactor": "80", "toast_tuple_target": "8160"}
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -65,6 +69,7 @@ class Collection(Generic[S]):
             *(sa.Column(c.name, c.type, nullable=True, index=c.index) for c in self.columns),
             sa.Column("doc", JSON, nullable=False),
             *constraints,
+            postgresql_with=_STORAGE,
         )
 
     def key_of(self, state: S) -> Key:

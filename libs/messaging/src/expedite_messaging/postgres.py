@@ -26,6 +26,11 @@ from expedite_messaging.wake import TIMERS, Wake, effects_hint, outbox_hint
 
 log = structlog.get_logger(__name__)
 
+# Writers reach rows by key and nothing else. A table that was small when its plan was made (a new database) must not be
+# read whole for ever after: plans are cached, and statistics come late.
+_BEGIN_WRITE = (
+    "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
+)
 _UNPARKED = "NOT EXISTS (SELECT FROM parked p WHERE p.key = t.key)"
 _DUE = f"""
 SELECT id, kind, subject, level, key, due_at, data, lane, correlation_id, traceparent FROM timer t
@@ -83,7 +88,7 @@ class PostgresEngine(Engine):
             session = self.session_type(raw, self.handoff)
             try:
                 if write:
-                    await calling(raw.execute("BEGIN"))
+                    await calling(raw.execute(_BEGIN_WRITE))
                 else:
                     await calling(raw.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"))
                     await session.look()

@@ -36,7 +36,11 @@ class CollectionSql:
         self._columns = [(c.name, _form(c.type)) for c in columns]
         names = [*keys, *(_quoted(c.name) for c in columns), "doc"]
         casts = ["text[]"] * len(keys) + [_array_cast(c.type) for c in columns] + ["text[]"]
-        arrays = ", ".join(f"${n}::{cast}" for n, cast in enumerate(casts, 1))
+        forms = ["text"] * len(keys) + [_form(c.type) for c in columns] + ["text"]
+        arrays = ", ".join(
+            f"${n}::text::{cast}" if form == "number" else f"${n}::{cast}"
+            for n, (cast, form) in enumerate(zip(casts, forms, strict=True), 1)
+        )
         aliases = [f"c{n}" for n in range(len(names))]
         values = [
             *aliases[: len(keys)],
@@ -64,11 +68,14 @@ class CollectionSql:
         parts = [key if isinstance(key, tuple) else (key,) for key in keys]
         return [list(column) for column in zip(*parts, strict=True)]
 
-    def arrays(self, states: Sequence[BaseModel]) -> list[list[Any]]:
-        """Parameters of `save` and `add`: one array per column."""
-        found: list[list[Any]] = [[str(getattr(state, name)) for state in states] for name in self.collection.key]
+    def arrays(self, states: Sequence[BaseModel]) -> list[Any]:
+        """Parameters of `save`, `update` and `add`: one array per column."""
+        found: list[Any] = [[str(getattr(state, name)) for state in states] for name in self.collection.key]
         for name, kind in self._columns:
-            found.append([_in_form(getattr(state, name), kind) for state in states])
+            if kind == "number":
+                found.append(_literal([getattr(state, name) for state in states]))
+            else:
+                found.append([_in_form(getattr(state, name), kind) for state in states])
         to_json = self.collection.model.__pydantic_serializer__.to_json
         # What nobody set is at its default: leaving it out needs no comparison.
         found.append([to_json(state, exclude_unset=True).decode() for state in states])
@@ -103,16 +110,24 @@ def _from_array(kind: sa.types.TypeEngine[Any], alias: str) -> str:
 
 
 def _form(kind: sa.types.TypeEngine[Any]) -> str:
-    """How values of a column are handed over: as JSON, as text, or as they are."""
+    """How values of a column are handed over: as JSON, as text, as a literal, or as they are."""
     if isinstance(kind, ARRAY | sa.ARRAY | JSONB | JSON | sa.JSON):
         return "json"
+    if isinstance(kind, sa.Integer | sa.Boolean | sa.Float):
+        return "number"
     return "text" if isinstance(kind, sa.String) else "plain"
+
+
+def _literal(values: Sequence[Any]) -> str:
+    """Numbers and booleans as one array literal: the driver looks at every element of an array to see whether it is an
+    array itself, which costs more than the rest of its work."""
+    return "{" + ",".join(["NULL" if value is None else str(value) for value in values]) + "}"
 
 
 def _in_form(value: Any, form: str) -> Any:
     if isinstance(value, Enum):
         value = value._value_
-    if value is None or form == "plain":
+    if value is None or form in ("plain", "number"):
         return value
     if form == "text":
         return value if isinstance(value, str) else str(value)
@@ -147,7 +162,7 @@ def find_statement(
         column = collection.table.c[name.partition("__")[0]]
         if _kind(value) == "any":
             values[f"p{number}"] = [_in_form(item, _form(column.type)) for item in value]
-        else:
+        elif not isinstance(value, bool):
             values[f"p{number}"] = _in_form(value, _form(column.type))
     return text, [values[name] for name in order]
 
@@ -155,6 +170,8 @@ def find_statement(
 def _kind(value: Any) -> str:
     if value is None:
         return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"  # written out, so that a partial index on it can serve
     return "any" if isinstance(value, list | tuple | set | frozenset) else "one"
 
 
@@ -198,6 +215,8 @@ def _condition(column: sa.Column[Any], operator: str, kind: str, parameter: str)
         }[operator]
     if kind == "null":
         return column.is_(None)
+    if kind in ("true", "false"):
+        return column if kind == "true" else sa.not_(column)
     if kind == "any":
         return column == sa.any_(sa.bindparam(parameter, type_=ARRAY(column.type)))
     return column == sa.bindparam(parameter, type_=column.type)

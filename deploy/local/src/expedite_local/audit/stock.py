@@ -18,16 +18,18 @@ from inventory.store import BOOKINGS, MOVEMENTS, SHELVES
 from shipping.domain.state import OrderLeg
 
 _BUCKETS = tuple(bucket.value for bucket in Bucket)
-_DIFFER = " OR ".join(f"{b} IS DISTINCT FROM coalesce((doc ->> '{b}')::bigint, 0)" for b in _BUCKETS)
+_DIFFER = " OR ".join(f"{b} IS DISTINCT FROM coalesce((doc::jsonb ->> '{b}')::bigint, 0)" for b in _BUCKETS)
 _SHELVES = f"""
-SELECT sku, warehouse_id, {", ".join(_BUCKETS)}, coalesce((doc ->> 'seq')::bigint, 0) AS seq, {_DIFFER} AS differ FROM shelf
+SELECT sku, warehouse_id, {", ".join(_BUCKETS)}, coalesce((doc::jsonb ->> 'seq')::bigint, 0) AS seq, {_DIFFER} AS differ FROM shelf
 ORDER BY sku, warehouse_id
 """
 _SUMS = """
-SELECT m.sku, m.warehouse_id, c.key AS bucket, sum(c.value::bigint)::bigint AS n
-FROM movement m, json_each_text(m.doc -> 'changes') AS c GROUP BY 1, 2, 3
+SELECT m.sku, m.warehouse_id, b.key AS bucket, sum((b.value ->> 0)::bigint)::bigint AS n
+FROM movement m, jsonb_array_elements(m.doc::jsonb -> 'changes') AS c, jsonb_each(c -> 'buckets') AS b GROUP BY 1, 2, 3
 """
-_COUNTS = "SELECT sku, warehouse_id, count(*) AS n FROM movement GROUP BY 1, 2"
+_COUNTS = """
+SELECT sku, warehouse_id, sum(jsonb_array_length(doc::jsonb -> 'changes'))::bigint AS n FROM movement GROUP BY 1, 2
+"""
 
 Shelf = tuple[str, str]  # SKU, warehouse
 
@@ -121,7 +123,7 @@ async def _tell(look: Look, shot: Snapshot, wrong: Mapping[str, list[str]], held
     for n, (sku, texts) in enumerate(wrong.items()):
         cause = ""
         if n < NAMED:
-            movements = await shot.find(MOVEMENTS, {"sku": sku})
+            movements = [one for row in await shot.find(MOVEMENTS, {"sku": sku}) for one in row.each()]
             replayed = verdict(sku, await shot.find(SHELVES, {"sku": sku}), movements, held.by_orders)
             broken = next((leak.movement for leak in replayed.leaks if leak.movement), None)
             last = max(movements, key=lambda m: (m.at, m.seq), default=None)
