@@ -58,14 +58,14 @@ def rendered(pdf: bytes, scale: int = 4) -> list[bytearray]:
 @pytest.mark.parametrize("number", ["SP000000000001", "CD999999999999", "SP123456789012"])
 def test_the_barcode_of_a_label_decodes(number: str) -> None:
     """F2: the PDF's Code 128 and the ZPL's both carry the tracking number."""
-    made = labels.make("Swift Post", "Express 24", number, ASK)
+    made = labels.make("Swift Post", "Express 24", number, labels.address_lines(ASK), labels.FORMATS)
     assert decode(rendered(base64.b64decode(made["pdf_base64"]))) == [number]
     assert f"^BCN,200,Y,N,N^FD{number}^FS" in made["zpl"]
 
 
 def test_an_address_cannot_program_the_printer() -> None:
     """F2: ZPL commands in an address are printed, not obeyed; the ZPL carries the full text."""
-    text = labels.make("Swift Post", "Express 24", "SP1", ASK)["zpl"]
+    text = labels.make("Swift Post", "Express 24", "SP1", labels.address_lines(ASK), ["zpl"])["zpl"]
     assert "1 _5EHigh_7E Street" in text and "Łódź" in text
     assert text.count("^XA") == 1 and text.count("^XZ") == 1
 
@@ -121,6 +121,37 @@ async def test_a_label_is_sold_once_per_idempotency_key(world: Any) -> None:
     assert {r["service"]: r["price"] for r in quoted}["EXPRESS_24"] == sold[0]["cost"]
     voided = await carriers.post(f"/swift-post/labels/{sold[0]['label_id']}/void")
     assert voided.json()["voided"] is True
+
+
+async def test_a_batch_sells_what_single_requests_sell(world: Any) -> None:
+    """F1, F2: same prices, same label for the same key, and an error in the place of each request that fails."""
+    _, _, carriers = world
+    wish = ASK | {"service": "EXPRESS_24", "formats": ["zpl"]}
+    one = await carriers.post("/swift-post/labels", json=wish, headers={"Idempotency-Key": "key-000001"})
+    bad = [wish | {"service": "ROCKET", "idempotency_key": "key-000002"}, wish, {"weight_g": "?"}, "nonsense"]
+    body = {"requests": [wish | {"idempotency_key": "key-000001"}, *bad]}
+    sold = (await carriers.post("/swift-post/labels/batch", json=body)).json()["results"]
+    assert sold[0] == one.json() and set(sold[0]) >= {"zpl", "pdf_url"} and "pdf_base64" not in sold[0]
+    assert [s["error"]["status"] for s in sold[1:]] == [422] * 4 and "ROCKET" in sold[1]["error"]["detail"]
+    single = (await carriers.post("/swift-post/rates", json=ASK)).json()
+    rated = (await carriers.post("/swift-post/rates/batch", json={"requests": [ASK, {}]})).json()["results"]
+    assert rated[0] == single and rated[1]["error"]["status"] == 422
+    for nonsense in ({}, [], {"requests": 1}, {"requests": [ASK] * 201}):
+        assert (await carriers.post("/swift-post/rates/batch", json=nonsense)).status_code == 422
+    wrong = await carriers.post("/swift-post/labels/batch", json=body, headers={"Authorization": "Bearer x"})
+    assert wrong.status_code == 401
+
+
+async def test_the_page_of_a_label_is_drawn_when_asked_for(world: Any) -> None:
+    """F2: the page behind `pdf_url` carries the same number, also after the carriers forgot the label."""
+    made, _, carriers = world
+    wish = ASK | {"service": "EXPRESS_24", "formats": ["zpl"]}
+    sold = (await carriers.post("/swift-post/labels", json=wish, headers={"Idempotency-Key": "key-000001"})).json()
+    made.labels.clear()
+    page = await carriers.get("/swift-post" + sold["pdf_url"])
+    assert page.headers["content-type"] == "application/pdf"
+    assert decode(rendered(page.content)) == [sold["tracking_number"]]
+    assert (await carriers.get("/swift-post/labels/x/pdf?number=1&service=NONE&printed=eA==")).status_code == 404
 
 
 async def test_refusals_have_reasons(world: Any) -> None:

@@ -36,7 +36,9 @@ from expedite_local.carriers import messages, rates
 from expedite_local.carriers.app import create_app
 from expedite_local.carriers.script import Step
 from expedite_local.carriers.world import Clock, World
+from expedite_messaging import EffectCall, EffectResult, GaveUp
 from expedite_messaging.memory import MemoryClock, MemoryEngine
+from expedite_messaging.tx import as_json
 from shipping import effects
 from shipping.domain import custody
 from shipping.domain.desk import Carrier, Desk
@@ -107,7 +109,7 @@ class Given:
         if not labelled:
             return leg
         done = {"label": self.label(), "label_state": LabelState.BOUGHT, "expected_at": self.label().expected_at}
-        return leg.with_parcel(parcel.model_copy(update=done))
+        return leg.with_parcel(parcel.put(**done))
 
     def handed(self, units: Units | None = None) -> OrderLeg:
         return custody.hand_over(self.on_dock(units=units), self.parcel_id, "bob", None, NOW).state
@@ -155,6 +157,26 @@ class House:
         while calls := self.engine.pending_effects():
             for call in calls:
                 await self.engine.perform(call)
+
+    async def settle_together(self) -> None:
+        """Perform effects until none is left, all of a kind at once."""
+        while calls := self.engine.pending_effects():
+            kind = calls[0].kind
+            await self.perform([call for call in calls if call.kind == kind])
+
+    async def perform(self, calls: list[EffectCall]) -> list[Any]:
+        """Perform effects of one kind together and bring home what need not be tried again; the outcomes."""
+        answers = await self.engine.handlers.performers[calls[0].kind](calls)
+        await self.engine.conclude([
+            EffectResult(
+                id=call.id, kind=call.kind, subject=call.subject, key=call.key, ok=not isinstance(answer, GaveUp),
+                data={} if isinstance(answer, Exception) else as_json(answer), request=call.data,
+                error=str(answer) if isinstance(answer, GaveUp) else None,
+            )
+            for call, answer in zip(calls, answers, strict=True)
+            if isinstance(answer, GaveUp) or not isinstance(answer, Exception)
+        ])  # fmt: skip
+        return list(answers)
 
     def said(self) -> list[str]:
         return [type(envelope.event).__name__ for envelope in self.engine.db.ledger]
@@ -207,7 +229,8 @@ async def house(given: Any) -> AsyncIterator[House]:
     world = World(rates.profiles(), api, "http://testserver", told, Clock(1.0), seed=7)
     carriers = create_app(world, tell_stories=False)
     async with api, httpx.AsyncClient(transport=httpx.ASGITransport(carriers)) as http:
-        effects.bind(engine.handlers, dataclasses.replace(runtime, http=http))
+        runtime.http = http
+        effects.bind(engine.handlers, runtime)
         for carrier_id, profile in rates.profiles().items():
             body = {"name": profile.name, "base_url": f"http://carriers/{carrier_id}", "reliability": 0.95}
             assert (await api.put(f"/carriers/{carrier_id}", json=body)).status_code == 200

@@ -1,158 +1,160 @@
-"""Talking to carriers: rates, labels, voids. Runs outside transactions; what is raised here is tried again, `GaveUp` ends.
-
-The carrier protocol (what the demo carriers speak; real carriers get an adapter that speaks it):
-
-    POST {base_url}/rates   {parcel_id, from, to, weight_g, box, handling, deliver_by}
-         -> {"rates": [{quote_id, service, name, price, currency, transit_hours, insured, signature}]}
-    POST {base_url}/labels  + Idempotency-Key {quote_id, service, reference, recipient, …}
-         -> {label_id, tracking_number, tracking_url, cost, currency, zpl, pdf_base64}
-    POST {base_url}/labels/{label_id}/void -> 2xx
-"""
+"""What is performed at carriers outside transactions: rates, labels, voids. A batch of effects becomes one request per
+carrier that takes batches; every effect has its own outcome all the same (protocol: `shipping.carriers`)."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
-
-import httpx
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from expedite_chassis import Runtime
 from expedite_messaging import EffectCall, GaveUp, Handlers
+from shipping.carriers import (
+    BATCH_AT_MOST,
+    FORMATS,
+    RATES_TIMEOUT_S,
+    CarrierApi,
+    CarrierAway,
+    NotInBatches,
+    label_of,
+    rates_of,
+)
 
-RATES_TIMEOUT_S = 8.0  # a carrier that is slower than this does not take part
-LABEL_LIMIT = 150_000  # characters of one label format; larger ones would not fit an effect's result
+__all__ = ["CarrierAway", "Performers", "bind"]
 
-
-class CarrierAway(Exception):
-    """The carrier did not answer usefully; trying again may help."""
-
-
-class Rate(BaseModel):
-    """A price as a carrier quotes it."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    quote_id: str | None = None
-    service: str
-    name: str
-    price: float = Field(ge=0, le=1e9)
-    currency: str = Field(min_length=3, max_length=3)
-    transit_hours: float = Field(ge=0, le=24 * 120)
-    insured: bool = False
-    signature: bool = False
+Answer = dict[str, Any] | Exception
+Ask = tuple[str, dict[str, Any]]  # idempotency key, body
+ONE_BY_ONE_AT_ONCE = 32
+ONE_BY_ONE_S = 20.0  # all requests that had to be made one by one; what is left then is tried again
+BATCH_TIMEOUT_S = 20.0
 
 
-class Sold(BaseModel):
-    """A label as a carrier sells it."""
+class Performers:
+    """The performers of shipping's effects."""
 
-    model_config = ConfigDict(extra="ignore")
+    def __init__(self, api: CarrierApi) -> None:
+        self._api = api
 
-    label_id: str = Field(min_length=1, max_length=128)
-    tracking_number: str = Field(min_length=1, max_length=128)
-    tracking_url: str | None = None
-    cost: float | None = Field(None, ge=0, le=1e9)
-    currency: str | None = Field(None, min_length=3, max_length=3)
-    zpl: str | None = Field(None, max_length=LABEL_LIMIT)
-    pdf_base64: str | None = Field(None, max_length=LABEL_LIMIT)
+    async def quote(self, calls: Sequence[EffectCall]) -> list[Answer]:
+        """Ask all carriers at once. One that fails is left out and named; an effect that no carrier answered is tried
+        again."""
+        asked: dict[str, list[int]] = defaultdict(list)
+        carriers: dict[str, Mapping[str, Any]] = {}
+        for index, call in enumerate(calls):
+            for carrier in call.data["carriers"]:
+                name = f"{carrier['carrier_id']} {carrier['base_url']}"
+                carriers.setdefault(name, carrier)
+                asked[name].append(index)
 
+        async def of(name: str) -> list[Answer]:
+            asks = [("", calls[index].data["shipment"]) for index in asked[name]]
+            return await self._answers(carriers[name], "/rates", asks, RATES_TIMEOUT_S)
 
-class CarrierClient:
-    """The carriers' HTTP APIs, with the key each of them gave us."""
+        found = await asyncio.gather(*(of(name) for name in asked))
+        rates: list[list[dict[str, Any]]] = [[] for _ in calls]
+        errors: list[dict[str, str]] = [{} for _ in calls]
+        for name, answers in zip(asked, found, strict=True):
+            carrier_id = carriers[name]["carrier_id"]
+            for index, answer in zip(asked[name], answers, strict=True):
+                try:
+                    offered = rates_of(_good(answer))
+                except (CarrierAway, GaveUp) as error:
+                    errors[index][carrier_id] = str(error)
+                else:
+                    rates[index] += [{"carrier_id": carrier_id, **rate} for rate in offered]
+        return [_quoted(call, rates[i], errors[i]) for i, call in enumerate(calls)]
 
-    def __init__(self, http: httpx.AsyncClient, secrets: Mapping[str, Any]) -> None:
-        self._http, self._keys = http, secrets.get("carriers", {})
+    async def buy(self, calls: Sequence[EffectCall]) -> list[Answer]:
+        """Buy each label of its carrier. The effect's id makes a repetition return the same label."""
+        groups: dict[str, list[int]] = defaultdict(list)
+        for index, call in enumerate(calls):
+            groups[f"{call.data['offer']['carrier_id']} {call.data['base_url']}"].append(index)
 
-    async def quote(self, call: EffectCall) -> dict[str, Any]:
-        """Ask all carriers at once. One that fails is left out and named; when all fail it is tried again."""
-        carriers = call.data["carriers"]
-        answers = await asyncio.gather(*(self._rates(c, call.data["shipment"]) for c in carriers))
-        rates = [rate for found, _ in answers for rate in found]
-        errors = {c["carrier_id"]: error for c, (_, error) in zip(carriers, answers, strict=True) if error}
-        if len(errors) == len(carriers):
-            raise CarrierAway("; ".join(f"{carrier}: {text}" for carrier, text in errors.items()))
-        return {"rates": rates, "errors": errors}
+        async def of(indexes: list[int]) -> list[Answer]:
+            data = calls[indexes[0]].data
+            carrier = {"carrier_id": data["offer"]["carrier_id"], "base_url": data["base_url"]}
+            carrier |= {"batch": data.get("batch", True)}
+            return await self._answers(carrier, "/labels", [_wish(calls[index]) for index in indexes], BATCH_TIMEOUT_S)
 
-    async def _rates(
-        self, carrier: Mapping[str, Any], shipment: Mapping[str, Any]
-    ) -> tuple[list[dict[str, Any]], str | None]:
-        wanted = ("parcel_id", "from", "to", "weight_g", "box", "handling", "deliver_by")
-        try:
-            answer = await self._post(
-                carrier, "/rates", {name: shipment[name] for name in wanted}, within_s=RATES_TIMEOUT_S
-            )
-            found = [Rate.model_validate(rate) for rate in answer.get("rates", [])]
-        except (CarrierAway, GaveUp) as error:
-            return [], str(error)
-        except ValidationError as error:
-            return [], f"its rates are not understood: {error.error_count()} problem(s)"
-        extra = {"carrier_id": carrier["carrier_id"], "reliability": carrier["reliability"]}
-        return [{**rate.model_dump(mode="json"), **extra} for rate in found], None
-
-    async def buy(self, call: EffectCall) -> dict[str, Any]:
-        """Buy one label of one carrier. The effect's id makes a repetition return the same label."""
-        offer, shipment = call.data["offer"], call.data["shipment"]
-        carrier = {"carrier_id": offer["carrier_id"], "base_url": call.data["base_url"]}
-        body = {**shipment, "quote_id": offer["quote_id"], "service": offer["service"]}
-        answer = await self._post(carrier, "/labels", body, headers={"Idempotency-Key": str(call.id)})
-        try:
-            return Sold.model_validate(answer).model_dump(mode="json", exclude_none=True)
-        except ValidationError as error:
-            raise GaveUp(f"its label is not understood: {error.error_count()} problem(s)") from None
+        sold: dict[int, Answer] = {}
+        for indexes, answers in zip(
+            groups.values(), await asyncio.gather(*(of(indexes) for indexes in groups.values())), strict=True
+        ):
+            for index, answer in zip(indexes, answers, strict=True):
+                try:
+                    sold[index] = label_of(_good(answer))
+                except (CarrierAway, GaveUp) as error:
+                    sold[index] = error
+        return [sold[index] for index in range(len(calls))]
 
     async def void(self, call: EffectCall) -> dict[str, Any]:
         """Give a label back; giving it back twice is fine."""
-        await self._post(call.data, f"/labels/{quote(call.subject, safe='')}/void", {})
+        await self._api.void(call.data, call.subject)
         return {}
 
-    async def _post(
-        self,
-        carrier: Mapping[str, Any],
-        path: str,
-        body: Mapping[str, Any],
-        *,
-        headers: Mapping[str, str] | None = None,
-        within_s: float = 20.0,
-    ) -> dict[str, Any]:
-        carrier_id = carrier["carrier_id"]
-        sent = dict(headers or {})
-        key = self._keys.get(carrier_id, {}).get("api_key")
-        if key:
-            sent["Authorization"] = f"Bearer {key}"
-        try:
-            response = await self._http.post(carrier["base_url"] + path, json=body, headers=sent, timeout=within_s)
-        except httpx.HTTPError as error:
-            raise CarrierAway(f"no answer ({type(error).__name__})") from None
-        if response.status_code in (408, 425, 429) or response.status_code >= 500:
-            raise CarrierAway(f"answered {response.status_code}")
-        if response.status_code in (401, 403):
-            raise GaveUp(f"it does not know our key: check carriers.{carrier_id}.api_key in the secrets file")
-        if not response.is_success:
-            raise GaveUp(f"answered {response.status_code}: {_reason(response)}")
-        try:
-            value = response.json()
-        except ValueError:
-            raise CarrierAway("its answer is not JSON") from None
-        return value if isinstance(value, dict) else {}
+    async def _answers(
+        self, carrier: Mapping[str, Any], path: str, asks: Sequence[Ask], within_s: float
+    ) -> list[Answer]:
+        """What one carrier answers to each request: in a batch when it takes them, else one by one."""
+        if carrier.get("batch", True) and len(asks) > 1:
+            bodies = [{"idempotency_key": key, **body} if key else body for key, body in asks]
+            try:
+                return await self._api.many(carrier, f"{path}/batch", bodies, within_s=BATCH_TIMEOUT_S)
+            except NotInBatches:
+                pass
+            except (CarrierAway, GaveUp) as error:
+                return [error] * len(asks)
+        slots = asyncio.Semaphore(ONE_BY_ONE_AT_ONCE)
+
+        async def ask(key: str, body: Mapping[str, Any]) -> dict[str, Any]:
+            async with slots:
+                return await self._api.one(carrier, path, body, key=key, within_s=within_s)
+
+        return await _in_time([ask(*each) for each in asks])
 
 
-def _reason(response: httpx.Response) -> str:
-    """What the carrier says about a refusal, shortened."""
-    try:
-        value = response.json()
-    except ValueError:
-        return response.text[:200]
-    if isinstance(value, dict):
-        return str(value.get("detail") or value.get("message") or value.get("title") or value)[:200]
-    return str(value)[:200]
+def _wish(call: EffectCall) -> Ask:
+    offer = call.data["offer"]
+    body = {**call.data["shipment"], "quote_id": offer["quote_id"], "service": offer["service"], "formats": FORMATS}
+    return str(call.id), body
 
 
-def bind(handlers: Handlers, runtime: Runtime) -> CarrierClient:
+def _good(answer: Answer) -> dict[str, Any]:
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _quoted(call: EffectCall, rates: list[dict[str, Any]], errors: Mapping[str, str]) -> Answer:
+    if len(errors) == len(call.data["carriers"]):
+        return CarrierAway("; ".join(f"{carrier}: {text}" for carrier, text in errors.items()))
+    return {"rates": rates, "errors": errors}
+
+
+async def _in_time(requests: Sequence[Awaitable[dict[str, Any]]]) -> list[Answer]:
+    """The outcomes of all requests; those without one in time count as not answered."""
+    tasks = [asyncio.ensure_future(request) for request in requests]
+    _, late = await asyncio.wait(tasks, timeout=ONE_BY_ONE_S)
+    for task in late:
+        task.cancel()
+    await asyncio.gather(*late, return_exceptions=True)
+    return [_outcome(task) for task in tasks]
+
+
+def _outcome(task: asyncio.Future[dict[str, Any]]) -> Answer:
+    if task.cancelled():
+        return CarrierAway("no answer in time")
+    error = task.exception()
+    if error is None:
+        return task.result()
+    return error if isinstance(error, Exception) else CarrierAway(repr(error))
+
+
+def bind(handlers: Handlers, runtime: Runtime) -> Performers:
     """Bind the performers to this process's HTTP client and secrets."""
-    client = CarrierClient(runtime.http, runtime.secrets)
-    handlers.performs("quote_rates", client.quote)
-    handlers.performs("buy_label", client.buy)
-    handlers.performs("void_label", client.void)
-    return client
+    performers = Performers(CarrierApi(runtime.http, runtime.secrets))
+    handlers.performs_batch("quote_rates", performers.quote, limit=BATCH_AT_MOST)
+    handlers.performs_batch("buy_label", performers.buy, limit=BATCH_AT_MOST)
+    handlers.performs("void_label", performers.void)
+    return performers

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from expedite_events import (
     CancelRequested,
+    Decision,
     Lane,
     OrderCancelled,
     OrderClosed,
@@ -22,80 +22,60 @@ from expedite_messaging import Batch, Collection, EffectResult, Engine, Fired, H
 from shipping import webhooks
 from shipping.domain import custody, labels, orders
 from shipping.domain.labels import LABEL_RETRY
-from shipping.store import LABELS, PARCELS, PRODUCTS, WAREHOUSES, Desktop, LabelFile
+from shipping.domain.state import OrderLeg
+from shipping.store import LABELS, PRODUCTS, WAREHOUSES, Desktop, LabelFile
 
 handlers = Handlers("shipping")
 
 
-@handlers.on(Packed)
-async def receive_parcels(batch: Batch[Received[Packed]], tx: Tx) -> None:
-    """Parcels arrive on the dock: what was asked about their units meanwhile is applied, labels are bought."""
-    skus = {goods.sku for received in batch for goods in received.event.goods}
-    desktop = await Desktop.load(tx, batch.keys, desk=True, skus=skus)
-    for received in batch:
-        leg = desktop.orders[received.key]
-        desktop.save(received, custody.receive(leg, received.event, desktop.desk, tx.now))
+async def hear_of_orders(batch: Batch[Received[Any]], tx: Tx) -> None:
+    """Everything about orders is decided on the same rows: one load and one save, whatever a batch holds."""
+    news = [received for received in batch if _is_news(received)]
+    skus = {goods.sku for received in news if isinstance(received.event, Packed) for goods in received.event.goods}
+    desktop = await Desktop.load(tx, dict.fromkeys(received.key for received in news), skus)
+    for received in news:
+        desktop.save(received, _decide(desktop.orders[received.key], received, desktop))
 
 
-@handlers.on(CancelRequested)
-async def cancel_units(batch: Batch[Received[CancelRequested]], tx: Tx) -> None:
-    """Units shall not be delivered: held back on the dock, refused when they are with the carrier."""
-    desktop = await Desktop.load(tx, batch.keys)
-    for received in batch:
-        desktop.save(received, custody.cancel(desktop.orders[received.key], received.event, tx.now))
+for _event in (
+    Packed,
+    CancelRequested,
+    OrderHeld,
+    OrderHoldReleased,
+    PriorityAssigned,
+    SLABreached,
+    OrderCancelled,
+    OrderClosed,
+):
+    handlers.on(_event)(hear_of_orders)
 
 
-@handlers.on(OrderHeld)
-async def hold_orders(batch: Batch[Received[OrderHeld]], tx: Tx) -> None:
-    """No label is bought and nothing leaves while a hold is open."""
-    desktop = await Desktop.load(tx, batch.keys)
-    for received in batch:
-        desktop.save(received, orders.hold(desktop.orders[received.key], received.event))
+def _is_news(received: Received[Any]) -> bool:
+    """First priorities come with the parcel."""
+    event = received.event
+    return not isinstance(event, PriorityAssigned) or event.urgency.revision > 1
 
 
-@handlers.on(OrderHoldReleased)
-async def release_orders(batch: Batch[Received[OrderHoldReleased]], tx: Tx) -> None:
-    """A hold is over; labels that waited for it are bought."""
-    desktop = await with_products(tx, batch.keys)
-    for received in batch:
-        leg = desktop.orders[received.key]
-        desktop.save(received, orders.release(leg, received.event, desktop.desk, tx.now))
-
-
-@handlers.on(PriorityAssigned)
-async def raise_orders(batch: Batch[Received[PriorityAssigned]], tx: Tx) -> None:
-    """A raised order sorts the dock anew and sends the wave on. First assignments come with the parcel."""
-    raised = [r for r in batch if r.event.urgency.revision > 1]
-    desktop = await Desktop.load(tx, dict.fromkeys(r.key for r in raised))
-    for received in raised:
-        wave = received.lane is Lane.EXPRESS
-        desktop.save(received, orders.raise_urgency(desktop.orders[received.key], received.event, wave))
-
-
-@handlers.on(SLABreached)
-async def note_breaches(batch: Batch[Received[SLABreached]], tx: Tx) -> None:
-    """A stage is late: lists show it."""
-    desktop = await Desktop.load(tx, batch.keys)
-    for received in batch:
-        desktop.save(received, orders.breach(desktop.orders[received.key], received.event))
-
-
-@handlers.on(OrderCancelled)
-async def end_cancelled(batch: Batch[Received[OrderCancelled]], tx: Tx) -> None:
-    """Terminal: every unit was cancelled."""
-    await _end(batch, tx, "cancelled")
-
-
-@handlers.on(OrderClosed)
-async def end_closed(batch: Batch[Received[OrderClosed]], tx: Tx) -> None:
-    """Terminal: everything is accounted for."""
-    await _end(batch, tx, "closed")
-
-
-async def _end(batch: Batch[Any], tx: Tx, how: str) -> None:
-    desktop = await Desktop.load(tx, batch.keys)
-    for received in batch:
-        desktop.save(received, orders.end(desktop.orders[received.key], how))
+def _decide(leg: OrderLeg, received: Received[Any], desktop: Desktop) -> Decision[OrderLeg]:
+    event, desk, now = received.event, desktop.desk, desktop.now
+    match event:
+        case Packed():
+            return custody.receive(leg, event, desk, now)
+        case CancelRequested():
+            return custody.cancel(leg, event, now)
+        case OrderHeld():
+            return orders.hold(leg, event)
+        case OrderHoldReleased():
+            return orders.release(leg, event, desk, now)
+        case PriorityAssigned():
+            return orders.raise_urgency(leg, event, wave=received.lane is Lane.EXPRESS)
+        case SLABreached():
+            return orders.breach(leg, event)
+        case OrderCancelled():
+            return orders.end(leg, "cancelled")
+        case OrderClosed():
+            return orders.end(leg, "closed")
+    raise TypeError(f"shipping does not decide on {type(event).__name__}")
 
 
 @handlers.on(WarehouseChanged)
@@ -122,7 +102,7 @@ async def _learn(batch: Batch[Any], tx: Tx, collection: Collection[Any]) -> None
 @handlers.timer(LABEL_RETRY)
 async def retry_labels(batch: Batch[Fired], tx: Tx) -> None:
     """A label failed a while ago: the carriers are asked again."""
-    desktop = await with_products(tx, batch.keys)
+    desktop = await Desktop.load(tx, batch.keys)
     for fired in batch:
         leg = desktop.orders[fired.key]
         desktop.save(fired, labels.try_again(leg, fired.subject, desktop.desk, tx.now))
@@ -131,7 +111,7 @@ async def retry_labels(batch: Batch[Fired], tx: Tx) -> None:
 @handlers.result("quote_rates")
 async def choose_carriers(batch: Batch[EffectResult], tx: Tx) -> None:
     """Rates are in: choose a service and buy it."""
-    desktop = await with_products(tx, batch.keys)
+    desktop = await Desktop.load(tx, batch.keys)
     for result in batch:
         leg, parcel_id = desktop.orders[result.key], labels.parcel_of(result.subject)
         if result.ok:
@@ -144,7 +124,7 @@ async def choose_carriers(batch: Batch[EffectResult], tx: Tx) -> None:
 @handlers.result("buy_label")
 async def keep_labels(batch: Batch[EffectResult], tx: Tx) -> None:
     """Labels are bought or refused. What a carrier already said about a new number is applied at once."""
-    desktop = await with_products(tx, batch.keys)
+    desktop = await Desktop.load(tx, batch.keys)
     new = {}
     for result in batch:
         leg, parcel_id = desktop.orders[result.key], labels.parcel_of(result.subject)
@@ -157,7 +137,7 @@ async def keep_labels(batch: Batch[EffectResult], tx: Tx) -> None:
             continue
         desktop.save(result, labels.bought(leg, parcel_id, result.data, result.request, tx.now))
         tx.add(LABELS, _file(parcel_id, result))
-        row = (await tx.load(PARCELS, ())).get(parcel_id)
+        row = desktop.rows.get(parcel_id)
         if row is not None and row.tracking_number and row.carrier_id:
             new[row.carrier_id, row.tracking_number] = row
     await webhooks.apply_unmatched(desktop, new)
@@ -166,8 +146,9 @@ async def keep_labels(batch: Batch[EffectResult], tx: Tx) -> None:
 def _file(parcel_id: str, result: EffectResult) -> LabelFile:
     data = result.data
     return LabelFile(
-        label_id=data["label_id"], parcel_id=parcel_id, zpl=data.get("zpl"), pdf_base64=data.get("pdf_base64")
-    )
+        label_id=data["label_id"], parcel_id=parcel_id, zpl=data.get("zpl"), pdf_base64=data.get("pdf_base64"),
+        pdf_url=data.get("pdf_url"),
+    )  # fmt: skip
 
 
 @handlers.result("void_label")
@@ -184,10 +165,3 @@ async def note_voids(batch: Batch[EffectResult], tx: Tx) -> None:
 async def apply_waiting_webhooks(engine: Engine) -> None:
     """Webhooks whose parcel or order was not ready: apply those that are now."""
     await webhooks.sweep(engine)
-
-
-async def with_products(tx: Tx, order_ids: Iterable[str]) -> Desktop:
-    """Orders with the desk and the products in their parcels: whatever starts a label needs them."""
-    desktop = await Desktop.load(tx, order_ids)
-    skus = {goods.sku for leg in desktop.orders for parcel in leg.parcels for goods in parcel.goods}
-    return await Desktop.load(tx, (), desk=True, skus=skus)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from expedite_chassis import ProblemType, register_problem
+from expedite_chassis import Problem, ProblemType, register_problem
+from shipping.domain.custody import Refused
 
 for _known in (
     ProblemType("unknown-parcel", 404, "No such parcel", "No parcel with this number is known here.",
@@ -14,6 +15,8 @@ for _known in (
     ProblemType("no-label", 404, "There is no such label",
                 "The parcel has no label yet, or its carrier does not sell this format.",
                 "See the parcel's `label` and `problem`; ask for the other format."),
+    ProblemType("carrier-away", 503, "The carrier does not answer", "The carrier did not send what was asked of it.",
+                "Try again in a moment; the ZPL label is kept here and needs no carrier."),
     ProblemType("parcel-cancelled", 409, "The parcel is cancelled",
                 "Units of the parcel must not be delivered and are still inside.",
                 "Take the cancelled units out, put them back and confirm with POST /parcels/{id}/put-back."),
@@ -34,3 +37,13 @@ for _known in (
                 "See the parcel's `label_state`."),
 ):  # fmt: skip
     register_problem(_known)
+
+
+def unknown_parcel(parcel_id: str) -> Problem:
+    """404 with what to check."""
+    return Problem(404, "unknown-parcel", detail=f"No parcel {parcel_id} is known here.")
+
+
+def refused(refusal: Refused) -> Problem:
+    """409 with the reason in the words of the crew."""
+    return Problem(409, refusal.code, detail=refusal.reason)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
 
@@ -14,10 +14,11 @@ from expedite_events.base import Moment
 from expedite_messaging import Book, Cause, Collection, Column, Tx
 from expedite_messaging.collection import metadata_naming
 from shipping.domain.desk import Carrier, Desk
-from shipping.domain.state import LabelState, OrderLeg, Parcel, Station
+from shipping.domain.state import LabelState, OrderLeg, Parcel, Station, order_of
 
 metadata = sa.MetaData(naming_convention=metadata_naming)
 _TIME = sa.TIMESTAMP(timezone=True)
+_PLACE = sa.Text(collation="C")
 
 
 class ParcelStatus(StrEnum):
@@ -45,7 +46,10 @@ ON_DOCK = (
 
 
 class ParcelRow(Value):
-    """A parcel as lists show it: derived from its order with every save, for finding and sorting only."""
+    """A parcel as lists show it: derived from its order with every save, for finding and sorting only.
+
+    Lists page through two texts that sort as the list does, byte by byte, and are there only while the parcel is on the
+    list: `dock_place` and `handed_place`."""
 
     parcel_id: str
     order_id: str
@@ -69,6 +73,27 @@ class ParcelRow(Value):
     currency: str | None = None
     problem: str | None = None
     overdue: bool = False
+
+    @property
+    def dock_place(self) -> str | None:
+        """Where it stands on the dock list of its warehouse: tier, then the truck it must catch, then its deadline.
+        Without a truck yet it comes last in its tier."""
+        if self.status not in ON_DOCK:
+            return None
+        truck = place_of(self.cut_off_at) if self.cut_off_at else "~"
+        return f"{self.warehouse_id}|{self.tier_rank}|{truck}|{place_of(self.deadline)}|{self.parcel_id}"
+
+    @property
+    def handed_place(self) -> str | None:
+        """Where it stands on the manifest of the carrier that has it: by its hand-over."""
+        if self.status is not ParcelStatus.HANDED or self.handed_at is None:
+            return None
+        return f"{self.carrier_id}|{place_of(self.handed_at)}|{self.parcel_id}"
+
+
+def place_of(at: datetime) -> str:
+    """A time as text that sorts as the times do; whole milliseconds."""
+    return f"{int(at.timestamp() * 1000):014d}"
 
 
 class DeliveryState(StrEnum):
@@ -97,14 +122,20 @@ class TrackingDelivery(Value):
     error: str | None = None
     body: str
 
+    @property
+    def open_state(self) -> DeliveryState | None:
+        """Its state while somebody has to look at it again."""
+        return None if self.state in (DeliveryState.APPLIED, DeliveryState.IGNORED) else self.state
+
 
 class LabelFile(Value):
-    """A label as bought from the carrier."""
+    """A label as bought from the carrier. The page behind `pdf_url` is fetched, and kept, when somebody asks for it."""
 
     label_id: str
     parcel_id: str
     zpl: str | None = None
     pdf_base64: str | None = None
+    pdf_url: str | None = None
 
 
 ORDERS: Collection[OrderLeg] = Collection(
@@ -116,20 +147,19 @@ PARCELS: Collection[ParcelRow] = Collection(
     metadata=metadata,
     key=("parcel_id",),
     columns=(
-        Column("order_id", sa.Text(), index=True),
         Column("warehouse_id", sa.Text()),
         Column("status", sa.Text()),
         Column("carrier_id", sa.Text()),
-        Column("tracking_number", sa.Text(), index=True),
+        Column("tracking_number", sa.Text()),
         Column("tracking_status", sa.Text()),
-        Column("tier_rank", sa.SmallInteger()),
-        Column("cut_off_at", _TIME),
-        Column("deadline", _TIME),
+        Column("dock_place", _PLACE),
+        Column("handed_place", _PLACE),
     ),
     constraints=(
-        # The dock list: what stands in one warehouse, most urgent first.
-        sa.Index("ix_parcel_dock", "warehouse_id", "status", "tier_rank", "cut_off_at", "deadline"),
-        sa.Index("ix_parcel_carrier", "carrier_id", "status", "parcel_id"),
+        # A parcel is in an index only while it may be found by it: most rows are written several times.
+        sa.Index("ix_parcel_dock_place", "dock_place", postgresql_where=sa.text("dock_place IS NOT NULL")),
+        sa.Index("ix_parcel_handed_place", "handed_place", postgresql_where=sa.text("handed_place IS NOT NULL")),
+        sa.Index("ix_parcel_tracking", "tracking_number", postgresql_where=sa.text("tracking_number IS NOT NULL")),
     ),
 )
 DELIVERIES: Collection[TrackingDelivery] = Collection(
@@ -141,9 +171,14 @@ DELIVERIES: Collection[TrackingDelivery] = Collection(
         Column("carrier_id", sa.Text()),
         Column("tracking_number", sa.Text(), index=True),
         Column("state", sa.Text()),
-        Column("received_at", _TIME),
+        Column("open_state", sa.Text()),
+        Column("received_at", _TIME, index=True),
     ),
-    constraints=(sa.Index("ix_tracking_delivery_state", "state", "received_at"),),
+    constraints=(
+        sa.Index(
+            "ix_tracking_delivery_open", "open_state", "received_at", postgresql_where=sa.text("open_state IS NOT NULL")
+        ),
+    ),
 )
 LABELS: Collection[LabelFile] = Collection("label_file", LabelFile, metadata=metadata, key=("label_id",))
 CARRIERS: Collection[Carrier] = Collection("carrier", Carrier, metadata=metadata, key=("carrier_id",))
@@ -153,15 +188,11 @@ WAREHOUSES: Collection[WarehouseChanged] = Collection(
 PRODUCTS: Collection[ProductChanged] = Collection("product", ProductChanged, metadata=metadata, key=("sku",))
 
 
-def rows_of(leg: OrderLeg) -> dict[str, ParcelRow]:
-    """The rows of an order's parcels, by parcel id."""
-    return {parcel.parcel_id: _row(leg, parcel) for parcel in leg.parcels}
-
-
-def _row(leg: OrderLeg, parcel: Parcel) -> ParcelRow:
+def row_of(leg: OrderLeg, parcel: Parcel) -> ParcelRow:
+    """The row of one of an order's parcels."""
     urgency, label, shown = leg.urgency_known(), parcel.label, parcel.tracking.shown
-    subjects = (leg.order_id, parcel.parcel_id)
-    return ParcelRow(
+    # Unchecked: everything comes from models that were checked, and every save of an order makes its rows anew.
+    return _ANY_ROW.put(
         parcel_id=parcel.parcel_id, order_id=leg.order_id, warehouse_id=parcel.warehouse_id,
         status=status_of(leg, parcel), carrier_id=label.carrier_id if label else None,
         service=label.service if label else None, tracking_number=label.tracking_number if label else None,
@@ -169,9 +200,20 @@ def _row(leg: OrderLeg, parcel: Parcel) -> ParcelRow:
         cut_off_at=label.leaves_at if label else None, deadline=leg.deadline(), promise_by=urgency.promise_by,
         expected_at=parcel.expected_at, handed_at=parcel.handed_at, box=parcel.box, weight_g=parcel.weight_g,
         quantity=len(parcel.packed | parcel.held_back), cost=label.cost if label else None,
-        currency=label.currency if label else None, problem=parcel.problem,
-        overdue=any(b.subject in subjects and b.stage in (Stage.SHIP, Stage.TRACK) for b in leg.breaches),
+        currency=label.currency if label else None, problem=parcel.problem, overdue=_overdue(leg, parcel),
     )  # fmt: skip
+
+
+_EPOCH = datetime.fromtimestamp(0, UTC)
+_ANY_ROW = ParcelRow(
+    parcel_id="", order_id="", warehouse_id="", status=ParcelStatus.LABELLING, tier=Tier.LOW, tier_rank=3,
+    deadline=_EPOCH, promise_by=_EPOCH, box="", weight_g=0, quantity=0,
+)  # fmt: skip
+
+
+def _overdue(leg: OrderLeg, parcel: Parcel) -> bool:
+    subjects = (leg.order_id, parcel.parcel_id)
+    return any(b.subject in subjects and b.stage in (Stage.SHIP, Stage.TRACK) for b in leg.breaches)
 
 
 def status_of(leg: OrderLeg, parcel: Parcel) -> ParcelStatus:
@@ -193,13 +235,15 @@ class Desktop:
     """The orders of one transaction and the desk beside them; `save` keeps orders and parcel rows together."""
 
     def __init__(self, tx: Tx, orders: Book[OrderLeg], rows: Book[ParcelRow], desk: Desk) -> None:
-        self.tx, self.orders, self._rows, self.desk = tx, orders, rows, desk
+        self.tx, self.orders, self.rows, self.desk = tx, orders, rows, desk
 
     @classmethod
-    async def load(cls, tx: Tx, order_ids: Iterable[str], *, desk: bool = False, skus: Iterable[str] = ()) -> Desktop:
-        """Orders by id. `desk` also loads carriers and warehouses; `skus` the products whose care and weight matter."""
+    async def load(cls, tx: Tx, order_ids: Iterable[str], skus: Iterable[str] = ()) -> Desktop:
+        """Orders by id, and the desk with the products in their parcels and those named: whatever starts a label needs
+        them."""
         orders, rows = await tx.load(ORDERS, order_ids), await tx.load(PARCELS, ())
-        return cls(tx, orders, rows, await load_desk(tx, skus) if desk else Desk())
+        known = {goods.sku for leg in orders for parcel in leg.parcels for goods in parcel.goods}
+        return cls(tx, orders, rows, await load_desk(tx, known.union(skus)))
 
     @property
     def now(self) -> datetime:
@@ -209,20 +253,27 @@ class Desktop:
         """Put the order, the rows of its parcels that changed, and emit what was decided."""
         before, after = self.orders[decision.state.order_id], decision.state
         if after is not before:
-            old = rows_of(before) if before.parcels else {}
-            for parcel_id, row in (rows_of(after) if after.parcels else {}).items():
-                if old.get(parcel_id) != row:
-                    self._rows.put(row)
+            same = after.urgency is before.urgency and after.holds == before.holds and after.breaches == before.breaches
+            for parcel in after.parcels:
+                known = before.parcel(parcel.parcel_id)
+                if known is parcel and same:
+                    continue
+                row = row_of(after, parcel)
+                if known is None or row_of(before, known) != row:
+                    self.rows.put(row)
         self.tx.apply(cause, self.orders, decision)
 
 
 async def load_desk(tx: Tx, skus: Iterable[str] = ()) -> Desk:
     """Master data for label decisions. Carriers and warehouses are few; products are loaded as named."""
-    carriers = await tx.find(CARRIERS, order_by=("carrier_id",))
-    sites = await tx.find(WAREHOUSES)
-    products = await tx.load(PRODUCTS, dict.fromkeys(skus))
-    return Desk(
-        carriers=tuple(carriers),
-        sites={site.warehouse_id: site for site in sites},
-        products={product.sku: product for product in products},
-    )
+    carriers, sites = await tx.masters(CARRIERS), await tx.masters(WAREHOUSES)
+    in_order = tuple(sorted(carriers.values(), key=lambda carrier: carrier.carrier_id))
+    # Both are read by their plain keys: a warehouse id, a SKU.
+    return Desk(in_order, sites, await tx.glance(PRODUCTS, skus))  # type: ignore[arg-type]
+
+
+async def load_parcel(tx: Tx, parcel_id: str) -> tuple[OrderLeg, Parcel] | None:
+    """A parcel and its order."""
+    leg = (await tx.load(ORDERS, [order_of(parcel_id)])).get(order_of(parcel_id))
+    parcel = leg.parcel(parcel_id) if leg else None
+    return (leg, parcel) if leg and parcel else None

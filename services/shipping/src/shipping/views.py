@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import Path, Query
+from fastapi import Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from expedite_events import CarrierService, Tier, UnitRange
 from expedite_events.base import Moment
 from shipping.domain.desk import Carrier
 from shipping.domain.state import Breach, Checkpoint, End, Label, LabelState, OrderLeg, Parcel, Station
-from shipping.store import ParcelRow, ParcelStatus, TrackingDelivery, rows_of, status_of
+from shipping.store import ParcelRow, ParcelStatus, TrackingDelivery, status_of
 
 # Control characters are refused: PostgreSQL cannot keep NUL, and the others only ever come from a broken scanner.
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]+$")]
 Id = Annotated[str, Path(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._:@-]+$")]
+Limit = Annotated[int, Query(ge=1, le=500)]
+PlaceQuery = Annotated[str | None, Query(max_length=300, pattern=r"^[A-Za-z0-9._:@|~-]+$")]
+LAST = "\x7f"  # sorts behind every place of a list
 IdQuery = Annotated[str | None, Query(max_length=128, pattern=r"^[A-Za-z0-9._:@-]+$")]
 
 
@@ -62,6 +65,7 @@ class CarrierBody(Body):
     reliability: Annotated[float, Field(ge=0, le=1)] = 1.0
     names: dict[str, str] = Field(default_factory=dict)
     active: bool = True
+    batch: Annotated[bool, Field(description="false: its API takes one request at a time")] = True
 
 
 class DockItem(ParcelRow):
@@ -73,6 +77,23 @@ class DockItem(ParcelRow):
 class DockList(BaseModel):
     items: list[DockItem]
     next: str | None = None
+
+
+class ManifestItem(BaseModel):
+    """A parcel in the carrier's hands."""
+
+    parcel_id: str
+    tracking_number: str
+    handed_at: Moment
+    expected_at: Moment
+
+
+class Manifest(BaseModel):
+    """`now` is the business time of the answer, for clients that follow it."""
+
+    items: list[ManifestItem]
+    next: str | None = None
+    now: Moment
 
 
 class ParcelList(BaseModel):
@@ -169,12 +190,30 @@ ACTIONS = {ParcelStatus.READY: "hand_over", ParcelStatus.PUT_BACK: "put_back"}
 
 def dock_item(row: ParcelRow) -> DockItem:
     """A row with its action."""
-    return DockItem(**row.model_dump(), action=ACTIONS.get(row.status, "wait"))
+    return DockItem.model_construct(row.model_fields_set, **row.__dict__, action=ACTIONS.get(row.status, "wait"))
+
+
+def manifest_item(row: ParcelRow) -> ManifestItem:
+    """What the carrier must know of a parcel it has."""
+    return ManifestItem.model_construct(**{name: getattr(row, name) for name in ManifestItem.model_fields})
+
+
+def rest_of_place(place: str | None) -> str | None:
+    """A place without the name of its list: what goes on from there begins behind it."""
+    return place.partition("|")[2] if place else None
+
+
+def answered(body: BaseModel) -> Response:
+    """A long answer, written without being checked again."""
+    return Response(body.model_dump_json(), media_type="application/json")
 
 
 def outcome(leg: OrderLeg, parcel_id: str, changed: bool) -> Outcome:
     """The state of a parcel after a decision."""
-    return Outcome(parcel_id=parcel_id, status=rows_of(leg)[parcel_id].status, changed=changed)
+    parcel = leg.parcel(parcel_id)
+    if parcel is None:
+        raise LookupError(f"{leg.order_id} has no parcel {parcel_id}")
+    return Outcome(parcel_id=parcel_id, status=status_of(leg, parcel), changed=changed)
 
 
 def view(leg: OrderLeg, parcel: Parcel) -> ParcelView:

@@ -22,15 +22,13 @@ KEPT_OF_FORGERY = 2_000  # characters kept of a body whose signature is wrong
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A verified webhook and, when its number is known, the parcel it is about."""
+    """A verified webhook."""
 
     carrier_id: str
     format: str
     body: bytes
     message: Message | None
     error: str | None = None
-    parcel: ParcelRow | None = None
-    parked: bool = False
 
     @property
     def delivery_id(self) -> str:
@@ -39,9 +37,9 @@ class Incoming:
         return f"{self.carrier_id}:{own or hashlib.sha256(self.body).hexdigest()}"
 
     @property
-    def keys(self) -> tuple[str, ...]:
-        """The order to lock, when it is known and free."""
-        return (self.parcel.order_id,) if self.parcel and not self.parked else ()
+    def number(self) -> tuple[str, str] | None:
+        """What it is about, as carriers name it."""
+        return (self.carrier_id, self.message.tracking_number) if self.message else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,52 +58,50 @@ def understand(carrier_id: str, format_: str, body: bytes) -> Incoming:
         return Incoming(carrier_id, format_, body, None, str(error))
 
 
-async def find_parcel(engine: Engine, carrier_id: str, tracking_number: str) -> ParcelRow | None:
-    """The parcel of a number; the newest when a carrier used the number again."""
-
-    async def look(tx: Tx) -> ParcelRow | None:
-        return (await match(tx, {(carrier_id, tracking_number)})).get((carrier_id, tracking_number))
-
-    return await engine.read(look)
-
-
 async def match(tx: Tx, numbers: set[tuple[str, str]]) -> dict[tuple[str, str], ParcelRow]:
-    """Parcels by (carrier, number)."""
+    """Parcels by (carrier, number); the newest when a carrier used the number again."""
     if not numbers:
         return {}
-    rows = await tx.find(PARCELS, {"tracking_number": sorted({n for _, n in numbers})}, order_by=("deadline",))
+    rows = await tx.find(PARCELS, {"tracking_number": sorted({n for _, n in numbers})})
+    rows.sort(key=lambda row: row.deadline)
     found = {(row.carrier_id or "", row.tracking_number or ""): row for row in rows}
     return {number: found[number] for number in numbers if number in found}
 
 
 async def settle(tx: Tx, incoming: Sequence[Incoming]) -> list[Verdict]:
-    """Keep and apply webhooks in one transaction: the work of a `Group`."""
+    """Keep and apply webhooks in one transaction: the work of a `Group`. Their orders are known by their numbers only, so
+    they are locked here. What waits for the repair of its order is kept too, and applied when it has been replayed."""
+    parcels = await match(tx, {item.number for item in incoming if item.number})
+    parked = await tx.lock({row.order_id for row in parcels.values()})
+    # Read under the locks: the same webhook in two groups at once is recognised by the second.
     known = await tx.load(DELIVERIES, {item.delivery_id for item in incoming})
-    desktop = await Desktop.load(tx, {key for item in incoming for key in item.keys}, desk=True)
+    desktop = await Desktop.load(tx, {row.order_id for row in parcels.values() if row.order_id not in parked})
     verdicts = []
     for item in incoming:
         before = known.get(item.delivery_id)
         if before is not None and before.state is not DeliveryState.UNMATCHED:
             verdicts.append(Verdict(before, duplicate=True))
             continue
-        delivery = _entry(item, tx.now)
+        parcel = parcels.get(item.number) if item.number else None
+        waits = parcel is not None and parcel.order_id in parked
+        delivery = _entry(item, parcel, waits, tx.now)
         duplicate = before is not None
-        if item.message and item.parcel and not item.parked:
-            duplicate = not _apply(desktop, item.message, item.parcel)
+        if item.message and parcel and not waits:
+            duplicate = not _apply(desktop, item.message, parcel)
         if before is None or delivery.state is not before.state:
             known.put(delivery)
         verdicts.append(Verdict(delivery, duplicate))
     return verdicts
 
 
-def _entry(item: Incoming, now: datetime) -> TrackingDelivery:
-    message, parcel = item.message, item.parcel
+def _entry(item: Incoming, parcel: ParcelRow | None, waits: bool, now: datetime) -> TrackingDelivery:
+    message = item.message
     if message is None:
         state = DeliveryState.UNREADABLE if item.error else DeliveryState.IGNORED
     elif parcel is None:
         state = DeliveryState.UNMATCHED
     else:
-        state = DeliveryState.WAITING if item.parked else DeliveryState.APPLIED
+        state = DeliveryState.WAITING if waits else DeliveryState.APPLIED
     return TrackingDelivery(
         delivery_id=item.delivery_id, carrier_id=item.carrier_id, format=item.format,
         event_id=message.event_id if message else None, tracking_number=message.tracking_number if message else None,
@@ -143,12 +139,10 @@ async def apply_unmatched(desktop: Desktop, parcels: Mapping[tuple[str, str], Pa
     if not parcels:
         return
     numbers = sorted({number for _, number in parcels})
-    waiting = await desktop.tx.find(
-        DELIVERIES,
-        {"tracking_number": numbers, "state": DeliveryState.UNMATCHED.value},
-        order_by=("received_at",),
-        limit=SWEEP,
-    )
+    wanted = {"tracking_number": numbers, "open_state": DeliveryState.UNMATCHED.value}
+    waiting = await desktop.tx.find(DELIVERIES, wanted, order_by=("received_at",), limit=SWEEP)
+    if not waiting:
+        return
     book = await desktop.tx.load(DELIVERIES, [w.delivery_id for w in waiting])
     for delivery in waiting:
         parcel = parcels.get((delivery.carrier_id, delivery.tracking_number or ""))
@@ -163,16 +157,17 @@ def _apply_again(desktop: Desktop, book: Book[TrackingDelivery], delivery_id: st
     message = READERS[delivery.format](delivery.carrier_id, delivery.body.encode())
     if message is not None:
         _apply(desktop, message, parcel)
-    changed = delivery.model_copy(update={"state": DeliveryState.APPLIED, "parcel_id": parcel.parcel_id})
-    book.put(changed)
+    book.put(delivery.put(state=DeliveryState.APPLIED, parcel_id=parcel.parcel_id))
 
 
 async def sweep(engine: Engine) -> int:
     """Apply webhooks that waited: for their parcel's number, or for the repair of its order. The number applied."""
 
     async def look(tx: Tx) -> list[tuple[str, ParcelRow]]:
-        states = [DeliveryState.UNMATCHED.value, DeliveryState.WAITING.value]
-        waiting = await tx.find(DELIVERIES, {"state": states}, order_by=("-received_at",), limit=SWEEP)
+        waiting: list[TrackingDelivery] = []
+        for state in (DeliveryState.WAITING, DeliveryState.UNMATCHED):
+            found = await tx.find(DELIVERIES, {"open_state": state.value}, order_by=("-received_at",), limit=SWEEP)
+            waiting = found + waiting
         rows = await match(tx, {(w.carrier_id, w.tracking_number or "") for w in waiting})
         pairs = [(w, rows.get((w.carrier_id, w.tracking_number or ""))) for w in reversed(waiting)]
         return [(w.delivery_id, row) for w, row in pairs if row is not None]
@@ -181,7 +176,7 @@ async def sweep(engine: Engine) -> int:
     for delivery_id, row in await engine.read(look):
 
         async def work(tx: Tx, delivery_id: str = delivery_id, row: ParcelRow = row) -> None:
-            desktop = await Desktop.load(tx, [row.order_id], desk=True)
+            desktop = await Desktop.load(tx, [row.order_id])
             book = await tx.load(DELIVERIES, [delivery_id])
             _apply_again(desktop, book, delivery_id, row)
 

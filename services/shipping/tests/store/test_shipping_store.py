@@ -12,7 +12,7 @@ import pytest
 
 from expedite_chassis import root
 from expedite_chassis.testing import client
-from expedite_events import Decision, Lane, Packed, Tier, row_of
+from expedite_events import Decision, Lane, Packed, Tier, Units, row_of
 from expedite_events import TrackingStatus as S
 from expedite_events.envelope import Envelope, uuid7
 from expedite_messaging.migrate import drift
@@ -42,13 +42,13 @@ async def packed(engine: Any, given: Any, order: str, tier: Tier, hours: int) ->
     urgency = given.urgency(tier=tier)
     event = given.packed(order_id=order, parcel_id=f"{order}-P1", urgency=urgency)
     await engine.deliver([sent(event)])
-    label = given.label(f"SP-{order}").model_copy(update={"leaves_at": given.now + timedelta(hours=hours)})
+    label = given.label(f"SP-{order}").put(leaves_at=given.now + timedelta(hours=hours))
 
     async def work(tx: Any) -> None:
         desktop = await Desktop.load(tx, [order])
         leg = desktop.orders[order]
         done = {"label": label, "label_state": LabelState.BOUGHT, "expected_at": label.expected_at}
-        desktop.save(root(order), Decision(leg.with_parcel(leg.parcels[0].model_copy(update=done))))
+        desktop.save(root(order), Decision(leg.with_parcel(leg.parcels[0].put(**done))))
 
     await engine.transact([order], work)
     return f"{order}-P1"
@@ -65,12 +65,48 @@ async def test_the_dock_sorts_in_sql_as_it_does_in_memory(engine: Any, given: An
         await packed(engine, given, order, tier, hours)
     await engine.deliver([sent(given.packed(order_id="e", parcel_id="e-P1", urgency=given.urgency(tier=Tier.URGENT)))])
     async with client(spec, engine) as api:
-        dock = (await api.get("/warehouses/LON/dock?limit=4")).json()["items"]
-        assert [i["order_id"] for i in dock] == ["c", "b", "e", "d"]
+        page = (await api.get("/warehouses/LON/dock?limit=4")).json()
+        assert [i["order_id"] for i in page["items"]] == ["c", "b", "e", "d"]
+        rest = (await api.get("/warehouses/LON/dock", params={"limit": 4, "after": page["next"]})).json()
+        assert [i["order_id"] for i in rest["items"]] == ["a"] and rest["next"] is None
+        assert (await api.get("/warehouses/LO/dock")).json()["items"] == []
         first = (await api.get("/parcels?status=ready&tracking=none&limit=2")).json()
         assert [i["parcel_id"] for i in first["items"]] == ["a-P1", "b-P1"]
         rest = (await api.get(f"/parcels?status=ready&after={first['next']}")).json()
         assert [i["parcel_id"] for i in rest["items"]] == ["c-P1", "d-P1"]
+
+
+async def test_the_manifest_goes_on_where_it_ended(engine: Any, given: Any) -> None:
+    """F2, F3: what a carrier has, in the order of the hand-overs; a parcel that arrived is no longer on it."""
+    parcels = [await packed(engine, given, order, Tier.LOW, 1) for order in ("a", "b", "c")]
+    async with client(spec, engine) as api:
+        for parcel_id in (parcels[1], parcels[0], parcels[2]):
+            await api.post(f"/parcels/{parcel_id}/hand-over", json={"by": "bob"})
+        first = (await api.get("/carriers/swift-post/manifest?limit=2")).json()
+        assert [i["tracking_number"] for i in first["items"]] == ["SP-b", "SP-a"]
+        last = (await api.get("/carriers/swift-post/manifest", params={"after": first["next"]})).json()
+        assert [i["parcel_id"] for i in last["items"]] == ["c-P1"] and last["next"] is None
+        since = {"since": last["items"][0]["handed_at"]}
+        assert (await api.get("/carriers/swift-post/manifest", params=since)).json()["items"] == last["items"]
+        await api.post("/parcels/a-P1/returned", json={"by": "eve"})
+        assert [i["parcel_id"] for i in (await api.get("/carriers/swift-post/manifest")).json()["items"]] == [
+            "b-P1",
+            "c-P1",
+        ]
+        assert (await api.get("/carriers/city-dash/manifest")).json()["items"] == []
+
+
+async def test_a_truck_is_loaded_whatever_is_under_repair(engine: Any, given: Any) -> None:
+    """F2, I4: a parked order keeps its own parcel back, not the others of the truck."""
+    parcels = [await packed(engine, given, order, Tier.LOW, 1) for order in ("a", "b")]
+    wrong = given.packed(order_id="b", parcel_id="b-P1", units=Units.of(1, 1, 2))
+    await engine.deliver([sent(wrong)])
+    async with client(spec, engine) as api:
+        body = {"by": "bob", "parcel_ids": [*parcels, "c-P1"]}
+        results = (await api.post("/warehouses/LON/hand-overs", json=body)).json()["results"]
+        assert [(r["outcome"], r["code"]) for r in results] == [
+            ("handed", None), ("refused", "parked"), ("refused", "unknown-parcel"),
+        ]  # fmt: skip
 
 
 async def test_a_webhook_is_kept_and_applied_once(engine: Any, given: Any) -> None:
@@ -80,15 +116,13 @@ async def test_a_webhook_is_kept_and_applied_once(engine: Any, given: Any) -> No
         b'{"id": "e1", "tracking_number": "SP-a", "status": "picked_up", "occurred_at": "2026-11-23T09:00:00Z",'
         b' "message": "caf\\u00e9 \\u0000"}'
     )
-    row = await webhooks.find_parcel(engine, "swift-post", "SP-a")
-    assert row is not None
-    incoming = dataclasses.replace(webhooks.understand("swift-post", "native", body), parcel=row)
+    incoming = webhooks.understand("swift-post", "native", body)
 
     async def work(tx: Any) -> Any:
         return await webhooks.settle(tx, [incoming, incoming])
 
-    both = await engine.transact(["a"], work)
-    again = await engine.transact(["a"], work)
+    both = await engine.transact([], work)
+    again = await engine.transact([], work)
     assert [v.duplicate for v in (*both, *again)] == [False, True, True, True]
     async with client(spec, engine) as api:
         parcel = (await api.get("/parcels/a-P1")).json()

@@ -29,6 +29,7 @@ from expedite_events import (
 from expedite_events import TrackingStatus as S
 from shipping.domain import custody, journey, labels, orders
 from shipping.domain.custody import Refused
+from shipping.domain.desk import Desk
 from shipping.domain.state import End, LabelState, OrderLeg, Station
 from shipping.domain.tracking import Fate
 
@@ -334,7 +335,10 @@ def test_a_withdrawn_label_is_bought_anew(given: Any) -> None:
 
 
 def test_the_end_of_an_order_stops_its_timers(given: Any) -> None:
-    """C4: nothing starts any more."""
+    """C4: nothing starts any more; only a label that failed can have a timer."""
     over = orders.end(given.on_dock(labelled=False), "cancelled")
-    assert [t.kind for t in over.timers] == ["label_retry"]
+    assert not over.timers
+    nobody = custody.receive(OrderLeg(order_id=given.order_id), given.packed(), Desk(), given.now)
+    assert [t.kind for t in nobody.timers] == ["label_retry"]
+    assert [t.kind for t in orders.end(nobody.state, "cancelled").timers] == ["label_retry"]
     assert not labels.try_again(over.state, given.parcel_id, given.desk(), given.now).effects

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from expedite_events import Address, CarrierService, CutOff, WarehouseChanged
-from shipping.domain.desk import Carrier, change, next_cut_off
+from shipping.domain.desk import Carrier, Desk, change, next_cut_off
 from shipping.domain.selection import Offer, choose
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)  # a Monday
@@ -56,7 +57,7 @@ def test_an_unreliable_carrier_must_be_cheaper() -> None:
     """F1: reliability is weighed into the price."""
     shaky, solid = offer("A", "9.00", 24, reliability=0.7), offer("B", "10.00", 24, "city-dash", reliability=0.98)
     assert pick(shaky, solid)[0] == "B"
-    assert pick(shaky.model_copy(update={"price": Decimal("6.00")}), solid)[0] == "A"
+    assert pick(replace(shaky, price=Decimal("6.00")), solid)[0] == "A"
 
 
 def test_valuables_say_when_nobody_covers_them() -> None:
@@ -97,6 +98,15 @@ def test_holidays_and_unknown_carriers() -> None:
     closed = site(holidays=("2026-11-23",))
     assert next_cut_off(closed, "swift-post", NOW) == datetime(2026, 11, 24, 17, 30, tzinfo=UTC)
     assert next_cut_off(site(), "city-dash", NOW) is None
+
+
+def test_a_truck_looked_up_before_is_the_right_one_later_and_earlier() -> None:
+    """F2: what the desk remembers of trucks never outlives their departure, and holds for no earlier moment."""
+    desk = Desk(sites={"LON": site()})
+    for hours in (0, 8.6, 8.4, -24, 30):
+        at = NOW + timedelta(hours=hours)
+        assert desk.leaves_at("LON", "swift-post", at) == next_cut_off(site(), "swift-post", at)
+    assert desk.leaves_at("LON", "city-dash", NOW) == NOW
 
 
 def test_a_carrier_is_announced_when_it_changes() -> None:

@@ -16,7 +16,6 @@ from email.message import EmailMessage
 from functools import cache
 from types import TracebackType
 from typing import Any, Self
-from unittest.mock import patch
 
 import httpx
 import structlog
@@ -213,9 +212,6 @@ class World:
         self._logging = structlog.get_config()
         # Every request of thousands would be a log line.
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
-        # A label's picture is the carriers' own business, and drawing it takes longer than all decisions of a saga.
-        self._plain = patch.object(carriers_app.labels, "make", lambda carrier, service, number, ask: {"zpl": number})
-        self._plain.start()
         return self
 
     async def __aexit__(
@@ -223,7 +219,6 @@ class World:
     ) -> None:
         for engine in self.engines.values():
             engine.before_commit = lambda: None
-        self._plain.stop()
         structlog.configure(**self._logging)
 
     def copy(self) -> dict[str, Database]:
@@ -293,13 +288,12 @@ class World:
 
     async def result_of(self, service: str, call: EffectCall) -> EffectResult | None:
         """Perform an effect without telling the service; None when it is to be tried again later."""
-        ok, data, error = True, {}, None
-        try:
-            data = as_json(await self.engines[service].handlers.performers[call.kind](call))
-        except GaveUp as gave_up:
-            ok, error = False, str(gave_up)
-        except carrier_effects.CarrierAway:
+        (answer,) = await self.engines[service].handlers.performers[call.kind]([call])
+        if isinstance(answer, carrier_effects.CarrierAway):
             return None
+        if isinstance(answer, Exception) and not isinstance(answer, GaveUp):
+            raise answer
+        ok, data, error = (False, {}, str(answer)) if isinstance(answer, GaveUp) else (True, as_json(answer), None)
         return EffectResult(call.id, call.kind, call.subject, call.key, ok, data, call.data, error, call.attempt, call.lane,
                             call.correlation_id, call.traceparent)  # fmt: skip
 

@@ -1,15 +1,20 @@
-"""The carriers' HTTP API: rates, labels, voids, pick-ups, tracking; and scans by hand, to cause an exception on purpose."""
+"""The carriers' HTTP API: rates, labels, voids, pick-ups, tracking; and scans by hand, to cause an exception on purpose.
+
+Rates and labels are also sold in batches, as carriers' bulk APIs do: each request of a batch has its own answer."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import base64
+import binascii
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Request
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+import orjson
+from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Request, Response
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from expedite_local.carriers import labels, messages, rates
 from expedite_local.carriers.chance import digits, short_hash
@@ -18,6 +23,7 @@ from expedite_local.carriers.script import Step
 from expedite_local.carriers.world import World
 
 router = APIRouter()
+BATCH_AT_MOST = 200
 EASYPOST_WORDS = {
     "pending": ("pre_transit", "label_created"),
     "picked_up": ("in_transit", "received_at_origin_facility"),
@@ -43,6 +49,18 @@ class Ask(BaseModel):
     parcel_id: str
     weight_g: Annotated[int, Field(ge=1, le=30_000_000)]
     service: str | None = None
+
+
+class Wish(Ask):
+    """A label to buy. `formats` names those that shall be in the answer; the PDF is always at its `pdf_url` too."""
+
+    formats: tuple[str, ...] = labels.FORMATS
+
+
+class BatchWish(Wish):
+    """A label to buy in a batch, where the idempotency key of each stands in its request."""
+
+    idempotency_key: Annotated[str, Field(min_length=8)]
 
 
 class Pickup(BaseModel):
@@ -90,27 +108,94 @@ async def quote(ask: Ask, carrier: CarrierDep) -> dict[str, Any]:
     return {"rates": rates.quote(carrier, ask.model_dump())}
 
 
+@router.post("/{carrier_id}/rates/batch")
+async def quote_many(request: Request, carrier: CarrierDep) -> Response:
+    """Prices for up to 200 parcels; one that cannot be priced has an `error` in its place."""
+
+    def priced(raw: Any) -> dict[str, Any]:
+        Ask.model_validate(raw)
+        return {"rates": rates.quote(carrier, raw)}
+
+    return _answered(await _requests(request), priced)
+
+
 @router.post("/{carrier_id}/labels")
 async def buy(
-    ask: Ask, carrier: CarrierDep, world: WorldDep, idempotency_key: Annotated[str, Header(min_length=8)]
+    ask: Wish, carrier: CarrierDep, world: WorldDep, idempotency_key: Annotated[str, Header(min_length=8)]
 ) -> dict[str, Any]:
     """Sell a label. Number and label derive from the idempotency key: asking again gives the same and costs nothing."""
-    asked = ask.model_dump()
-    number = f"{carrier.prefix}{digits(12, carrier.carrier_id, idempotency_key)}"
-    today = None if number in world.labels else world.clock.now().date()
     try:
-        rate = rates.price_of(carrier, ask.service or "", asked, world.seed, today)
+        return _sell(world, carrier, ask.model_dump(), idempotency_key)
     except NoSuchService as refusal:
         raise HTTPException(422, str(refusal)) from None
+
+
+@router.post("/{carrier_id}/labels/batch")
+async def buy_many(request: Request, carrier: CarrierDep, world: WorldDep) -> Response:
+    """Sell up to 200 labels; one that is not sold has an `error` in its place."""
+
+    def sold(raw: Any) -> dict[str, Any]:
+        wish = BatchWish.model_validate(raw)
+        return _sell(world, carrier, {"formats": wish.formats, **raw}, wish.idempotency_key)
+
+    return _answered(await _requests(request), sold)
+
+
+async def _requests(request: Request) -> list[Any]:
+    try:
+        asked = orjson.loads(await request.body())["requests"]
+    except (ValueError, TypeError, KeyError):
+        raise HTTPException(422, 'the body must be {"requests": [...]}') from None
+    if not isinstance(asked, list) or len(asked) > BATCH_AT_MOST:
+        raise HTTPException(422, f"requests must be a list of at most {BATCH_AT_MOST}")
+    return asked
+
+
+def _answered(asked: list[Any], answer: Callable[[Any], dict[str, Any]]) -> Response:
+    results: list[dict[str, Any]] = []
+    for raw in asked:
+        try:
+            results.append(answer(raw))
+        except NoSuchService as refusal:
+            results.append({"error": {"status": 422, "detail": str(refusal)}})
+        except ValidationError as invalid:
+            first = invalid.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            results.append({"error": {"status": 422, "detail": f"{where}: {first['msg']}"}})
+    return Response(orjson.dumps({"results": results}), media_type="application/json")
+
+
+def _sell(world: World, carrier: Profile, asked: Mapping[str, Any], key: str) -> dict[str, Any]:
+    number = f"{carrier.prefix}{digits(12, carrier.carrier_id, key)}"
+    today = None if number in world.labels else world.clock.now().date()
+    rate = rates.price_of(carrier, asked.get("service") or "", asked, world.seed, today)
     world.labels[number] = rate["transit_hours"]
+    label_id, lines = "lbl_" + short_hash(carrier.carrier_id, key), labels.address_lines(asked)
+    # The address of the PDF carries what is printed on it: the page can be drawn at any time, from no memory at all.
+    printed = base64.urlsafe_b64encode("\n".join(lines).encode()).decode()
     return {
-        "label_id": "lbl_" + short_hash(carrier.carrier_id, idempotency_key),
+        "label_id": label_id,
         "tracking_number": number,
         "tracking_url": f"https://track.example/{carrier.carrier_id}/{number}",
         "cost": rate["price"],
         "currency": rate["currency"],
-        **labels.make(carrier.name, rate["name"], number, asked),
+        "pdf_url": f"/labels/{label_id}/pdf?number={number}&service={rate['service']}&printed={printed}",
+        **labels.make(carrier.name, rate["name"], number, lines, asked["formats"]),
     }
+
+
+@router.get("/{carrier_id}/labels/{label_id}/pdf")
+async def label_pdf(label_id: str, number: str, service: str, printed: str, carrier: CarrierDep) -> Response:
+    """The label as a page, drawn when somebody asks for it."""
+    name = next((s.name for s in carrier.services if s.code == service), None)
+    try:
+        lines = base64.urlsafe_b64decode(printed).decode().split("\n")
+        if name is None:
+            raise ValueError("unknown service")
+        page = labels.pdf(carrier.name, name, number, lines)
+    except (binascii.Error, ValueError):
+        raise HTTPException(404, "there is no such label") from None
+    return Response(page, media_type="application/pdf")
 
 
 @router.post("/{carrier_id}/labels/{label_id}/void")

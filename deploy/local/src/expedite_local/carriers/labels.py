@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import zxingcpp
 from fpdf import FPDF
 
+FORMATS = ("zpl", "pdf")
 WIDTH_MM, HEIGHT_MM = 101.6, 152.4
 MODULE_MM, BAR_MM, BAR_TOP_MM = 0.38, 26.0, 92.0
 
 
-def make(carrier: str, service: str, number: str, ask: Mapping[str, Any]) -> dict[str, str]:
-    """`zpl` and `pdf_base64` of one label."""
-    lines = address_lines(ask)
-    return {
-        "zpl": zpl(carrier, service, number, lines),
-        "pdf_base64": base64.b64encode(pdf(carrier, service, number, lines)).decode(),
-    }
+def make(carrier: str, service: str, number: str, lines: list[str], formats: Sequence[str]) -> dict[str, str]:
+    """One label in the formats that are wanted: `zpl`, and `pdf` as `pdf_base64`."""
+    made = {}
+    if "zpl" in formats:
+        made["zpl"] = zpl(carrier, service, number, lines)
+    if "pdf" in formats:
+        made["pdf_base64"] = base64.b64encode(pdf(carrier, service, number, lines)).decode()
+    return made
 
 
 def address_lines(ask: Mapping[str, Any]) -> list[str]:

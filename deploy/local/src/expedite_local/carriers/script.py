@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from expedite_local.carriers.chance import draw, short_hash
 
 LOST, RETURNED, DELAYED, FAILED_ATTEMPT = 0.03, 0.04, 0.06, 0.05
+PICKED_UP = 0.04  # of the way
 REPEATED, RENAMED, SWAPPED = 0.08, 0.04, 0.06
 HUBS = ("Daventry", "Warrington", "Arras", "Duisburg", "Liege", "Eastern Creek", "Poznan", "Bristol")
 
@@ -44,6 +45,15 @@ class Story:
     sends: tuple[Send, ...]
 
 
+def first_word(handed_at: datetime, expected_at: datetime) -> datetime:
+    """Nothing of a parcel's story is told earlier."""
+    return handed_at + _way(handed_at, expected_at) * PICKED_UP
+
+
+def _way(handed_at: datetime, expected_at: datetime) -> timedelta:
+    return max(expected_at - handed_at, timedelta(hours=1))
+
+
 def tell(seed: int, carrier_id: str, number: str, handed_at: datetime, expected_at: datetime) -> Story:
     """The story of one parcel from its hand-over on."""
     steps = _steps(seed, number, handed_at, expected_at)
@@ -51,7 +61,7 @@ def tell(seed: int, carrier_id: str, number: str, handed_at: datetime, expected_
 
 
 def _steps(seed: int, number: str, handed_at: datetime, expected_at: datetime) -> tuple[Step, ...]:
-    way = max(expected_at - handed_at, timedelta(hours=1))
+    way = _way(handed_at, expected_at)
     hub = HUBS[int(draw(seed, number, "hub") * len(HUBS))]
     fate = draw(seed, number, "fate")
 
@@ -59,7 +69,7 @@ def _steps(seed: int, number: str, handed_at: datetime, expected_at: datetime) -
         return handed_at + way * part
 
     steps = [
-        Step(at(0.04), "in_transit", "received_at_origin_facility", "picked_up", "Parcel picked up"),
+        Step(at(PICKED_UP), "in_transit", "received_at_origin_facility", "picked_up", "Parcel picked up"),
         Step(at(0.2), "in_transit", "departed_facility", "in_transit", "Departed from hub", hub),
     ]
     if fate < LOST:

@@ -12,20 +12,25 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 import httpx
+import orjson
 
 from expedite_local.carriers import messages
 from expedite_local.carriers.rates import Profile
-from expedite_local.carriers.script import Send, Step, Story, tell
+from expedite_local.carriers.script import Send, Step, Story, first_word, tell
 
 log = logging.getLogger("expedite.carriers")
 
 ACTIVE_AT_MOST = 50_000  # parcels under way; more wait in shipping's list until some have arrived
 REMEMBERED = 100_000  # labels and finished parcels kept for questions, oldest forgotten first
 SENDERS = 12
-POLL_S = 1.0
+POLL_S, LONGEST_POLL_S = 1.0, 10.0
+POLL_BUSINESS_S = 60.0  # no story begins earlier after its hand-over
+OVERLAP_S = 5.0  # hand-overs may become visible a little later than they happened: the last ones are read again
+PAGE = 500
 BACK_OFF_S = (0.5, 1, 2, 5, 10, 30, 60)
 
 
@@ -66,14 +71,20 @@ class Remembered(OrderedDict[str, Any]):
 
 @dataclass
 class Journey:
-    """A parcel under way: its story and the next webhook of it."""
+    """A parcel under way and the next webhook of its story, which is made up when the first one is due."""
 
     profile: Profile
     number: str
+    handed_at: datetime
     expected_at: datetime
-    story: Story
+    seed: int
     next: int = 0
     attempts: int = 0
+
+    @cached_property
+    def story(self) -> Story:
+        """Everything that happens to it."""
+        return tell(self.seed, self.profile.carrier_id, self.number, self.handed_at, self.expected_at)
 
     @property
     def send(self) -> Send:
@@ -110,6 +121,7 @@ class World:
         self._due: list[tuple[datetime, int, str]] = []
         self._order = itertools.count()
         self._changed = asyncio.Event()
+        self._looked: dict[str, datetime] = {}  # carrier -> hand-over of the last parcel taken up
 
     @property
     def read_key(self) -> str | None:
@@ -131,14 +143,14 @@ class World:
         """A parcel was handed over. False when it is known already or there is no room for it now."""
         if number in self.active or number in self.finished or len(self.active) >= ACTIVE_AT_MOST:
             return False
-        story = tell(self.seed, carrier_id, number, handed_at, expected_at)
-        self.active[number] = Journey(self.profiles[carrier_id], number, expected_at, story)
-        self._wait(story.sends[0].at, number)
+        self.active[number] = Journey(self.profiles[carrier_id], number, handed_at, expected_at, self.seed)
+        self._wait(first_word(handed_at, expected_at), number)
         return True
 
     def _wait(self, at: datetime, number: str) -> None:
         heapq.heappush(self._due, (at, next(self._order), number))
-        self._changed.set()
+        if self._due[0][2] == number:  # the others do not wait for less than before
+            self._changed.set()
 
     def seen(self, number: str) -> tuple[Step, ...]:
         """The checkpoints a parcel has passed by now."""
@@ -160,7 +172,13 @@ class World:
 
     def take(self, by: datetime) -> str | None:
         """The parcel whose next webhook is due first, if it is due by then. Whoever takes it must `step` it."""
-        return heapq.heappop(self._due)[2] if self._due and self._due[0][0] <= by else None
+        while self._due and self._due[0][0] <= by:
+            number = heapq.heappop(self._due)[2]
+            due = self.active[number].send.at
+            if due <= by:
+                return number
+            self._wait(due, number)  # its story begins later than a story may
+        return None
 
     async def _next_due(self) -> str:
         while True:
@@ -217,39 +235,47 @@ class World:
         return response.is_success
 
     async def _watch(self) -> None:
-        """Find parcels that were handed over. First all of them, to take up stories after a restart; then those that
-        still wait for their first scan."""
+        """Find parcels that were handed over. First all of them, to take up stories after a restart; then those handed
+        over since."""
         if self.read_key is None:
             log.warning(
                 "no API client 'carriers' with scope read in the secrets file: tell us of parcels by POST /pickup"
             )
             return
-        first = True
         while True:
             try:
                 for carrier_id in self.profiles:
-                    await self.look(carrier_id, everything=first)
-                first = False
+                    await self.look(carrier_id)
             except (httpx.HTTPError, ValueError, KeyError) as error:
                 log.debug("shipping cannot be read now: %s", type(error).__name__)
-            await asyncio.sleep(POLL_S)
+            speed = max(self.clock.speed, 0.001)
+            await asyncio.sleep(min(max(POLL_S, POLL_BUSINESS_S / speed), LONGEST_POLL_S))
 
-    async def look(self, carrier_id: str, *, everything: bool) -> int:
-        """Begin the stories of handed-over parcels; the number begun."""
+    async def look(self, carrier_id: str) -> int:
+        """Begin the stories of parcels handed over since the last look; the number begun. When there is no room for more,
+        the next look goes on where this one stopped."""
         begun, after = 0, None
+        since = self._looked.get(carrier_id)
         while True:
-            query: dict[str, str] = {"carrier_id": carrier_id, "status": "handed", "limit": "500"}
-            query |= {} if everything else {"tracking": "none"}
+            query: dict[str, str] = {"limit": str(PAGE)}
+            if since:
+                query["since"] = (since - timedelta(seconds=OVERLAP_S * self.clock.speed)).isoformat()
             query |= {"after": after} if after else {}
             answer = await self._http.get(
-                f"{self._url}/parcels", params=query, headers={"Authorization": f"Bearer {self.read_key}"}, timeout=10
-            )
+                f"{self._url}/carriers/{carrier_id}/manifest", params=query,
+                headers={"Authorization": f"Bearer {self.read_key}"}, timeout=10,
+            )  # fmt: skip
             answer.raise_for_status()
-            page = answer.json()
+            page = orjson.loads(answer.content)
             self.clock.set(datetime.fromisoformat(page["now"]))
             for row in page["items"]:
-                times = (datetime.fromisoformat(row["handed_at"]), datetime.fromisoformat(row["expected_at"]))
-                begun += self.begin(carrier_id, row["tracking_number"], *times)
+                if len(self.active) >= ACTIVE_AT_MOST:
+                    return begun
+                handed_at = datetime.fromisoformat(row["handed_at"])
+                begun += self.begin(
+                    carrier_id, row["tracking_number"], handed_at, datetime.fromisoformat(row["expected_at"])
+                )
+                self._looked[carrier_id] = handed_at
             after = page["next"]
-            if after is None or len(self.active) >= ACTIVE_AT_MOST:
+            if after is None:
                 return begun

@@ -12,7 +12,6 @@ from datetime import datetime
 from expedite_events import (
     CancelRefused,
     CancelRequested,
-    CancelTimer,
     Decision,
     Delivered,
     Event,
@@ -28,7 +27,7 @@ from expedite_events import (
     already_done,
 )
 from shipping.domain.desk import Desk
-from shipping.domain.labels import LABEL_RETRY, buy_what_is_missing, void
+from shipping.domain.labels import buy_what_is_missing, no_retry, void
 from shipping.domain.state import End, OrderLeg, Parcel, Request, Station, Waiting
 
 SHIPPING = "shipping"
@@ -48,7 +47,7 @@ def receive(leg: OrderLeg, event: Packed, desk: Desk, now: datetime) -> Decision
     """A parcel arrives on the dock. Whatever was asked about its units before it came is applied now; a repeated
     announcement may only start missing work or raise the urgency."""
     if leg.urgency is None or event.urgency.revision > leg.urgency.revision:
-        leg = leg.model_copy(update={"urgency": event.urgency})
+        leg = leg.put(urgency=event.urgency)
     known = leg.parcel(event.parcel_id)
     if known is not None:
         if known.all_units != event.units:
@@ -60,7 +59,7 @@ def receive(leg: OrderLeg, event: Packed, desk: Desk, now: datetime) -> Decision
         goods=event.goods, box=event.box, weight_g=event.weight_g, valuable=event.valuable, packed_by=event.packed_by,
         packed_at=event.packed_at, packed=event.units, settled=event.settled,
     )  # fmt: skip
-    decision = Decision(leg.model_copy(update={"brief": event.brief}).with_parcel(parcel))
+    decision = Decision(leg.put(brief=event.brief).with_parcel(parcel))
     for request in leg.requests:
         decision = decision.and_then(_settle(decision.state, parcel.parcel_id, request, now))
     return decision.and_then(buy_what_is_missing(decision.state, desk, now))
@@ -71,7 +70,7 @@ def cancel(leg: OrderLeg, event: CancelRequested, now: datetime) -> Decision[Ord
     if any(r.request_id == event.request_id for r in leg.requests):
         return already_done(leg)
     request = Request(request_id=event.request_id, units=event.units, standing=event.standing)
-    decision = Decision(leg.model_copy(update={"requests": (*leg.requests, request)}))
+    decision = Decision(leg.put(requests=(*leg.requests, request)))
     for parcel in leg.parcels:
         decision = decision.and_then(_settle(decision.state, parcel.parcel_id, request, now))
     return decision
@@ -92,7 +91,7 @@ def _settle(leg: OrderLeg, parcel_id: str, request: Request, now: datetime) -> D
     wait = units & parcel.held_back
     if parcel.station is Station.DOCK:
         wait = wait | (units & parcel.packed)
-        parcel = parcel.model_copy(update={"packed": parcel.packed - units})
+        parcel = parcel.put(packed=parcel.packed - units)
     elif parcel.station is Station.HANDED or parcel.end is End.DELIVERED:
         late = units & parcel.packed
         if late:
@@ -101,7 +100,7 @@ def _settle(leg: OrderLeg, parcel_id: str, request: Request, now: datetime) -> D
             events.append(_refused(leg, parcel, request.request_id, late, reason, now))
     if wait:
         waiting = (*parcel.waiting, Waiting(request_id=request.request_id, units=wait))
-        parcel = parcel.model_copy(update={"waiting": waiting})
+        parcel = parcel.put(waiting=waiting)
     return Decision(leg.with_parcel(parcel), tuple(events))
 
 
@@ -115,15 +114,13 @@ def put_back(leg: OrderLeg, parcel_id: str, desk: Desk, now: datetime) -> Decisi
         raise Refused("nothing-to-put-back", f"Nothing in parcel {parcel_id} is cancelled.")
     events = [_cancelled(leg, parcel, w.request_id, w.units, now) for w in parcel.waiting]
     back = parcel.put_back | parcel.held_back
-    parcel = parcel.model_copy(update={"waiting": (), "put_back": back})
+    parcel = parcel.put(waiting=(), put_back=back)
     if parcel.packed:
         after = Decision(leg.with_parcel(parcel), tuple(events))
         return after.and_then(buy_what_is_missing(after.state, desk, now))
     effects = (void(parcel.label, parcel_id),) if parcel.label else ()
     parcel = _ended(parcel, End.CANCELLED, "cancelled on the dock", now)
-    return Decision(
-        leg.with_parcel(parcel), tuple(events), timers=(CancelTimer(LABEL_RETRY, parcel_id),), effects=effects
-    )
+    return Decision(leg.with_parcel(parcel), tuple(events), timers=no_retry(parcel), effects=effects)
 
 
 def why_not(leg: OrderLeg, parcel: Parcel) -> Refused | None:
@@ -164,7 +161,7 @@ def scanned_by_carrier(leg: OrderLeg, parcel_id: str, at: datetime, now: datetim
         return Decision(leg)
     events: list[Event] = []
     requests, taken = parcel.waiting, parcel.held_back
-    parcel = parcel.model_copy(update={"packed": parcel.packed | taken, "waiting": ()})
+    parcel = parcel.put(packed=parcel.packed | taken, waiting=())
     for waiting in requests:
         parcel = _refuse(parcel, waiting.request_id, waiting.units)
         events.append(_refused(leg, parcel, waiting.request_id, waiting.units, TOO_LATE, now))
@@ -175,11 +172,8 @@ def scanned_by_carrier(leg: OrderLeg, parcel_id: str, at: datetime, now: datetim
 
 
 def _hand(leg: OrderLeg, parcel: Parcel, by: str, at: datetime, now: datetime) -> Decision[OrderLeg]:
-    parcel = parcel.model_copy(
-        update={"station": Station.HANDED, "handed_at": at, "handed_by": by, "problem": None},
-    )
-    timers = (CancelTimer(LABEL_RETRY, parcel.parcel_id),)
-    return Decision(leg.with_parcel(parcel), (shipped(leg, parcel),), timers=timers)
+    parcel = parcel.put(station=Station.HANDED, handed_at=at, handed_by=by, problem=None)
+    return Decision(leg.with_parcel(parcel), (shipped(leg, parcel),), timers=no_retry(parcel))
 
 
 def delivered(leg: OrderLeg, parcel_id: str, at: datetime, signed_by: str | None, now: datetime) -> Decision[OrderLeg]:
@@ -187,7 +181,7 @@ def delivered(leg: OrderLeg, parcel_id: str, at: datetime, signed_by: str | None
     parcel = _parcel(leg, parcel_id)
     if not parcel.travels:
         return Decision(leg)
-    parcel = _ended(parcel, End.DELIVERED, "delivered", now).model_copy(update={"ended_at": at, "signed_by": signed_by})
+    parcel = _ended(parcel, End.DELIVERED, "delivered", now).put(ended_at=at, signed_by=signed_by)
     return Decision(leg.with_parcel(parcel), (arrival(leg, parcel),))
 
 
@@ -250,16 +244,14 @@ def loss(leg: OrderLeg, parcel: Parcel) -> ShipmentLost | ParcelReturned:
 
 
 def _ended(parcel: Parcel, end: End, cause: str, now: datetime) -> Parcel:
-    return parcel.model_copy(
-        update={"station": Station.ENDED, "end": end, "ended_at": now, "cause": cause, "problem": None}
-    )
+    return parcel.put(station=Station.ENDED, end=end, ended_at=now, cause=cause, problem=None)
 
 
 def _refuse(parcel: Parcel, request_id: str, units: Units) -> Parcel:
     already = parcel.settled_of(request_id)
     others = tuple(s for s in parcel.settled if s.request_id != request_id)
     settled = (*others, Settled(request_id=request_id, units=already | units))
-    return parcel.model_copy(update={"settled": settled})
+    return parcel.put(settled=settled)
 
 
 def _cancelled(leg: OrderLeg, parcel: Parcel, request_id: str, units: Units, now: datetime) -> UnitsCancelled:

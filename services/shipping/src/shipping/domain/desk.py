@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Annotated
 from zoneinfo import ZoneInfo
@@ -17,7 +18,8 @@ CUT_OFF_HORIZON_DAYS = 21  # longer than any row of holidays
 
 
 class Carrier(Value):
-    """A carrier as its planner describes it. `base_url` is where its API is: rates, labels and voids are below it."""
+    """A carrier as its planner describes it. `base_url` is where its API is: rates, labels and voids are below it.
+    `batch=False`: it takes one request at a time."""
 
     carrier_id: str
     name: str
@@ -28,6 +30,7 @@ class Carrier(Value):
     names: dict[str, str] = Field(default_factory=dict)
     revision: int = 0
     active: bool = True
+    batch: bool = True
 
     def serves(self, country: str) -> bool:
         """Some service of it goes there. A carrier that lists no services answers that with its rates."""
@@ -37,9 +40,9 @@ class Carrier(Value):
 def change(known: Carrier | None, wanted: Carrier) -> Decision[Carrier]:
     """A planner's word about a carrier: announced when it says something new."""
     revision = known.revision if known else 0
-    if known is not None and known == wanted.model_copy(update={"revision": revision}):
+    if known is not None and known == wanted.put(revision=revision):
         return Decision(known)
-    carrier = wanted.model_copy(update={"revision": revision + 1})
+    carrier = wanted.put(revision=revision + 1)
     event = CarrierChanged(
         carrier_id=carrier.carrier_id, name=carrier.name, services=carrier.services, reliability=carrier.reliability,
         webhook_format=carrier.webhook_format, names=carrier.names, revision=carrier.revision, active=carrier.active,
@@ -47,21 +50,34 @@ def change(known: Carrier | None, wanted: Carrier) -> Decision[Carrier]:
     return Decision(carrier, (event,))
 
 
-class Desk(Value):
-    """Master data for decisions about labels. Loaded with the batch; a missing warehouse or product is no obstacle."""
+@dataclass(frozen=True)
+class Desk:
+    """Master data for decisions about labels; a missing warehouse or product is no obstacle. The trucks once looked up
+    are remembered: thousands of parcels wait for the same few."""
 
     carriers: tuple[Carrier, ...] = ()
-    sites: Mapping[str, WarehouseChanged] = Field(default_factory=dict)
-    products: Mapping[str, ProductChanged] = Field(default_factory=dict)
+    sites: Mapping[str, WarehouseChanged] = field(default_factory=dict)
+    products: Mapping[str, ProductChanged] = field(default_factory=dict)
+    _trucks: dict[tuple[str, str], tuple[datetime, datetime]] = field(default_factory=dict, repr=False, compare=False)
 
     def candidates(self, country: str, excluded: tuple[str, ...]) -> tuple[Carrier, ...]:
         """Carriers worth asking for a price."""
         return tuple(c for c in self.carriers if c.active and c.carrier_id not in excluded and c.serves(country))
 
+    def carrier(self, carrier_id: str) -> Carrier | None:
+        return next((c for c in self.carriers if c.carrier_id == carrier_id), None)
+
     def leaves_at(self, warehouse_id: str, carrier_id: str, now: datetime) -> datetime:
         """When the carrier takes the parcel: its next cut-off at this warehouse, or now when it has none there."""
+        looked, leaves = self._trucks.get((warehouse_id, carrier_id), (None, now))
+        if looked is not None and looked <= now <= leaves:
+            return leaves
         site = self.sites.get(warehouse_id)
-        return (next_cut_off(site, carrier_id, now) if site else None) or now
+        found = next_cut_off(site, carrier_id, now) if site else None
+        if found is None:
+            return now
+        self._trucks[warehouse_id, carrier_id] = (now, found)
+        return found
 
     def handling(self, goods: tuple[LineGoods, ...]) -> tuple[str, ...]:
         """The product classes in a box that need care: valuable, fragile, perishable …"""
@@ -70,6 +86,8 @@ class Desk(Value):
 
     def weight_of(self, goods: tuple[LineGoods, ...], units: Units) -> int:
         """Grams of these units, as far as their products are known."""
+        if not units:
+            return 0
         sku_of = {g.line: g.sku for g in goods}
         known = {line: self.products[sku].weight_g for line, sku in sku_of.items() if sku in self.products}
         return sum(known.get(line, 0) * len(units.on_line(line)) for line in units.lines)

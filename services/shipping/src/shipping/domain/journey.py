@@ -53,7 +53,7 @@ def _one(leg: OrderLeg, parcel_id: str, update: Update, desk: Desk, now: datetim
     # Status and time are an announcement's identity: another wording of the same moment is no news.
     moved = _moment(tracking.shown) != _moment(before)
     was_delayed = before is not None and before.status is TrackingStatus.DELIVERY_DELAYED
-    parcel = parcel.model_copy(update={"tracking": tracking})
+    parcel = parcel.put(tracking=tracking)
     decision = Decision(leg.with_parcel(parcel))
     if update.status in PROVES_HAND_OVER:
         decision = decision.and_then(custody.scanned_by_carrier(decision.state, parcel_id, update.occurred_at, now))
@@ -120,7 +120,7 @@ def _contradicts(parcel: Parcel, update: Update, before: Mark | None) -> bool:
 def _contradiction(leg: OrderLeg, parcel: Parcel, update: Update) -> Decision[OrderLeg]:
     state = parcel.end or "on its way back"
     text = f"the carrier reports {update.raw_status} for a parcel that is {state}: check with {update.carrier_id}"
-    return Decision(leg.with_parcel(parcel.model_copy(update={"problem": text[:500]})))
+    return Decision(leg.with_parcel(parcel.put(problem=text[:500])))
 
 
 def _label_cancelled(leg: OrderLeg, parcel_id: str, desk: Desk, now: datetime) -> Decision[OrderLeg]:
@@ -129,7 +129,7 @@ def _label_cancelled(leg: OrderLeg, parcel_id: str, desk: Desk, now: datetime) -
     parcel = _known(leg, parcel_id)
     if parcel.station is not Station.DOCK or parcel.label is None:
         return Decision(leg)
-    parcel = parcel.model_copy(update={"label": None, "label_state": LabelState.NONE, "expected_at": None})
+    parcel = parcel.put(label=None, label_state=LabelState.NONE, expected_at=None)
     leg = leg.with_parcel(parcel)
     return buy_what_is_missing(leg, desk, now)
 
@@ -157,7 +157,7 @@ def _delay(leg: OrderLeg, parcel_id: str, update: Update, was_delayed: bool) -> 
                 new_expected_at=new, cause=update.message or update.raw_status, customer=leg.brief_known().customer,
             ),
         )  # fmt: skip
-    parcel = parcel.model_copy(update={"expected_at": new, "delays": number})
+    parcel = parcel.put(expected_at=new, delays=number)
     return Decision(leg.with_parcel(parcel), events)
 
 

@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from expedite_events import Decision, Effect, SetTimer
+from expedite_events import CancelTimer, Decision, Effect, SetTimer
+from expedite_events.base import Address
 from shipping.domain.desk import Desk
 from shipping.domain.selection import Offer, choose
 from shipping.domain.state import Label, LabelState, OrderLeg, Parcel, Station
@@ -49,42 +50,59 @@ def try_again(leg: OrderLeg, parcel_id: str, desk: Desk, now: datetime) -> Decis
     parcel = leg.parcel(parcel_id)
     if parcel is None or parcel.label_state is not LabelState.FAILED:
         return Decision(leg)
-    fresh = parcel.model_copy(update={"label_state": LabelState.NONE, "excluded": (), "problem": None})
+    fresh = parcel.put(label_state=LabelState.NONE, excluded=(), problem=None)
     leg = leg.with_parcel(fresh)
     return _quote(leg, fresh, desk, now) if wants_label(leg, fresh) else Decision(leg)
 
 
 def _quote(leg: OrderLeg, parcel: Parcel, desk: Desk, now: datetime) -> Decision[OrderLeg]:
     attempt = parcel.label_attempt + 1
-    parcel = parcel.model_copy(update={"label_attempt": attempt})
+    parcel = parcel.put(label_attempt=attempt)
     carriers = desk.candidates(leg.address().country, parcel.excluded)
     if not carriers:
         known = f"all that serve {leg.address().country} refused: {', '.join(parcel.excluded)}"
         reason = known if parcel.excluded else f"no active carrier serves {leg.address().country}"
         return _fail(leg, parcel, reason, now)
-    asked = [{"carrier_id": c.carrier_id, "base_url": c.base_url, "reliability": c.reliability} for c in carriers]
-    parcel = parcel.model_copy(update={"label_state": LabelState.QUOTING, "problem": None})
-    effect = Effect("quote_rates", _subject(parcel), {"carriers": asked, "shipment": shipment(leg, parcel, desk)})
+    asked = [_reached(c.carrier_id, c.base_url, c.batch) for c in carriers]
+    parcel = parcel.put(label_state=LabelState.QUOTING, problem=None)
+    effect = Effect("quote_rates", _subject(parcel), {"carriers": asked, "shipment": _priced(leg, parcel, desk)})
     return Decision(leg.with_parcel(parcel), effects=(effect,))
 
 
-def shipment(leg: OrderLeg, parcel: Parcel, desk: Desk) -> dict[str, Any]:
-    """What a carrier must know to quote and to label."""
-    urgency, brief = leg.urgency_known(), leg.brief_known()
+def _reached(carrier_id: str, base_url: str, batch: bool) -> dict[str, Any]:
+    """How a performer finds a carrier."""
+    return {"carrier_id": carrier_id, "base_url": base_url} | ({} if batch else {"batch": False})
+
+
+def _priced(leg: OrderLeg, parcel: Parcel, desk: Desk) -> dict[str, Any]:
+    """What a carrier must know to quote."""
     site = desk.sites.get(parcel.warehouse_id)
     handling = set(desk.handling(parcel.goods)) | ({"valuable"} if parcel.valuable else set())
     return {
         "parcel_id": parcel.parcel_id,
-        "reference": leg.order_id,
-        "from": site.address.model_dump(mode="json") if site else {"line1": parcel.warehouse_id},
-        "to": brief.customer.ship_to.model_dump(mode="json"),
-        "recipient": {"name": brief.customer.name, "phone": brief.customer.phone, "company": brief.customer.company},
+        "from": _address(site.address) if site else {"line1": parcel.warehouse_id},
+        "to": _address(leg.address()),
         "weight_g": max(1, parcel.weight_g - desk.weight_of(parcel.goods, parcel.put_back)),
         "box": parcel.box,
         "handling": sorted(handling),
-        "deliver_by": urgency.promise_by.isoformat(),
+        "deliver_by": leg.urgency_known().promise_by.isoformat(),
+    }
+
+
+def shipment(leg: OrderLeg, parcel: Parcel, desk: Desk) -> dict[str, Any]:
+    """What a carrier must know to label, which is all it ever hears of a parcel."""
+    customer = leg.brief_known().customer
+    recipient = {"name": customer.name, "phone": customer.phone, "company": customer.company}
+    return {
+        **_priced(leg, parcel, desk),
+        "reference": leg.order_id,
+        "recipient": {name: value for name, value in recipient.items() if value},
         "contents": [g.name for g in parcel.goods if parcel.packed.on_line(g.line)][:20],
     }
+
+
+def _address(address: Address) -> dict[str, str]:
+    return {name: value for name, value in address.__dict__.items() if value}
 
 
 def quoted(
@@ -95,7 +113,7 @@ def quoted(
     if parcel is None:
         return Decision(leg)
     if not wants_label(leg, parcel):
-        return Decision(leg.with_parcel(parcel.model_copy(update={"label_state": LabelState.NONE})))
+        return Decision(leg.with_parcel(parcel.put(label_state=LabelState.NONE)))
     offers = tuple(_offer(rate, parcel, desk, now) for rate in data["rates"])
     handling = request["shipment"]["handling"]
     choice = choose(
@@ -106,13 +124,13 @@ def quoted(
     )
     if choice is None:
         return _fail(leg, parcel, _no_offers(data.get("errors", {})), now)
-    parcel = parcel.model_copy(update={"label_state": LabelState.BUYING})
-    url = next(c["base_url"] for c in request["carriers"] if c["carrier_id"] == choice.offer.carrier_id)
+    parcel = parcel.put(label_state=LabelState.BUYING)
+    asked = next(c for c in request["carriers"] if c["carrier_id"] == choice.offer.carrier_id)
     ask = {
-        "base_url": url,
-        "offer": choice.offer.model_dump(mode="json"),
+        **_reached(asked["carrier_id"], asked["base_url"], asked.get("batch", True)),
+        "offer": _told(choice.offer),
         "because": choice.because,
-        "shipment": request["shipment"],
+        "shipment": shipment(leg, parcel, desk),
     }
     return Decision(leg.with_parcel(parcel), effects=(Effect("buy_label", _subject(parcel), ask),))
 
@@ -120,7 +138,22 @@ def quoted(
 def _offer(rate: Data, parcel: Parcel, desk: Desk, now: datetime) -> Offer:
     leaves = desk.leaves_at(parcel.warehouse_id, rate["carrier_id"], now)
     arrives = leaves + timedelta(hours=float(rate["transit_hours"]))
-    return Offer.model_validate({**rate, "leaves_at": leaves, "arrives_at": arrives})
+    carrier = desk.carrier(rate["carrier_id"])
+    return Offer(
+        carrier_id=rate["carrier_id"], quote_id=rate.get("quote_id"), service=rate["service"], name=rate["name"],
+        price=Decimal(str(rate["price"])), currency=rate["currency"], leaves_at=leaves, arrives_at=arrives,
+        insured=rate.get("insured", False), signature=rate.get("signature", False),
+        reliability=carrier.reliability if carrier else 1.0,
+    )  # fmt: skip
+
+
+def _told(offer: Offer) -> dict[str, Any]:
+    """The offer as the purchase keeps it: what the label is made of when it is bought."""
+    return {
+        "carrier_id": offer.carrier_id, "quote_id": offer.quote_id, "service": offer.service, "name": offer.name,
+        "price": str(offer.price), "currency": offer.currency, "leaves_at": offer.leaves_at.isoformat(),
+        "arrives_at": offer.arrives_at.isoformat(), "insured": offer.insured, "signature": offer.signature,
+    }  # fmt: skip
 
 
 def _no_offers(errors: Mapping[str, str]) -> str:
@@ -142,16 +175,9 @@ def bought(leg: OrderLeg, parcel_id: str, data: Data, request: Data, now: dateti
         signature=offer["signature"], chosen_because=request["because"],
     )  # fmt: skip
     if parcel.station is not Station.DOCK or not parcel.packed or leg.over is not None:
-        parcel = parcel.model_copy(update={"label_state": LabelState.NONE})
+        parcel = parcel.put(label_state=LabelState.NONE)
         return Decision(leg.with_parcel(parcel), effects=(void(label, parcel_id),))
-    parcel = parcel.model_copy(
-        update={
-            "label": label,
-            "label_state": LabelState.BOUGHT,
-            "expected_at": label.expected_at,
-            "problem": None,
-        }
-    )
+    parcel = parcel.put(label=label, label_state=LabelState.BOUGHT, expected_at=label.expected_at, problem=None)
     return Decision(leg.with_parcel(parcel))
 
 
@@ -169,12 +195,10 @@ def not_bought(
     if parcel is None:
         return Decision(leg)
     refused_by = request["offer"]["carrier_id"]
-    parcel = parcel.model_copy(
-        update={
-            "excluded": (*parcel.excluded, refused_by),
-            "label_state": LabelState.NONE,
-            "problem": f"{refused_by} refused the label: {error}"[:500],
-        }
+    parcel = parcel.put(
+        excluded=(*parcel.excluded, refused_by),
+        label_state=LabelState.NONE,
+        problem=f"{refused_by} refused the label: {error}"[:500],
     )
     leg = leg.with_parcel(parcel)
     return _quote(leg, parcel, desk, now) if wants_label(leg, parcel) else Decision(leg)
@@ -186,7 +210,7 @@ def not_voided(leg: OrderLeg, parcel_id: str, label_id: str, error: str) -> Deci
     if parcel is None:
         return Decision(leg)
     text = f"label {label_id} could not be voided: {error}"[:500]
-    return Decision(leg.with_parcel(parcel.model_copy(update={"problem": text})))
+    return Decision(leg.with_parcel(parcel.put(problem=text)))
 
 
 def void(label: Label, parcel_id: str) -> Effect:
@@ -197,10 +221,16 @@ def void(label: Label, parcel_id: str) -> Effect:
 
 def _fail(leg: OrderLeg, parcel: Parcel, reason: str, now: datetime) -> Decision[OrderLeg]:
     told = f"{reason}; {parcel.problem}" if parcel.problem else reason
-    parcel = parcel.model_copy(update={"label_state": LabelState.FAILED, "problem": told[:500]})
+    parcel = parcel.put(label_state=LabelState.FAILED, problem=told[:500])
     wait = min(RETRY_AFTER * 2 ** min(parcel.label_attempt - 1, 8), RETRY_AT_MOST)
     timer = SetTimer(LABEL_RETRY, parcel.parcel_id, now + wait)
     return Decision(leg.with_parcel(parcel), timers=(timer,))
+
+
+def no_retry(parcel: Parcel) -> tuple[CancelTimer, ...]:
+    """Forget the timer that would ask for the label again. Only a label that failed, now or before, may have one."""
+    failed = parcel.label_state is LabelState.FAILED or parcel.label_attempt > 1
+    return (CancelTimer(LABEL_RETRY, parcel.parcel_id),) if failed else ()
 
 
 def _current(leg: OrderLeg, parcel_id: str, subject: str, state: LabelState) -> Parcel | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 
 from expedite_events import (
-    CancelTimer,
     Decision,
     Event,
     OrderHeld,
@@ -17,7 +16,7 @@ from expedite_events import (
 )
 from shipping.domain import custody
 from shipping.domain.desk import Desk
-from shipping.domain.labels import LABEL_RETRY, buy_what_is_missing
+from shipping.domain.labels import buy_what_is_missing, no_retry
 from shipping.domain.state import Breach, End, OrderLeg, Station
 
 
@@ -25,7 +24,7 @@ def hold(leg: OrderLeg, event: OrderHeld) -> Decision[OrderLeg]:
     """No label is bought and no parcel leaves until every hold is released; a hold whose release came first is over."""
     if event.hold_id in leg.holds or event.hold_id in leg.released:
         return already_done(leg)
-    return Decision(leg.model_copy(update={"holds": (*leg.holds, event.hold_id)}))
+    return Decision(leg.put(holds=(*leg.holds, event.hold_id)))
 
 
 def release(leg: OrderLeg, event: OrderHoldReleased, desk: Desk, now: datetime) -> Decision[OrderLeg]:
@@ -33,7 +32,7 @@ def release(leg: OrderLeg, event: OrderHoldReleased, desk: Desk, now: datetime) 
     if event.hold_id in leg.released:
         return already_done(leg)
     left = tuple(h for h in leg.holds if h != event.hold_id)
-    leg = leg.model_copy(update={"holds": left, "released": (*leg.released, event.hold_id)})
+    leg = leg.put(holds=left, released=(*leg.released, event.hold_id))
     return buy_what_is_missing(leg, desk, now)
 
 
@@ -43,7 +42,7 @@ def raise_urgency(leg: OrderLeg, event: PriorityAssigned, wave: bool) -> Decisio
     units have come back in another parcel."""
     if leg.urgency is not None and event.urgency.revision <= leg.urgency.revision:
         return already_done(leg)
-    leg = leg.model_copy(update={"urgency": event.urgency})
+    leg = leg.put(urgency=event.urgency)
     again = _unconcluded(leg) if wave and leg.over is None else ()
     return Decision(leg, again, express=True if again else None)
 
@@ -70,12 +69,12 @@ def breach(leg: OrderLeg, event: SLABreached) -> Decision[OrderLeg]:
         subject=event.subject, stage=event.stage, level=event.level, owner=event.owner, due_at=event.due_at,
         at=event.breached_at,
     )  # fmt: skip
-    return Decision(leg.model_copy(update={"breaches": (*leg.breaches, late)}))
+    return Decision(leg.put(breaches=(*leg.breaches, late)))
 
 
 def end(leg: OrderLeg, how: str) -> Decision[OrderLeg]:
     """The order is over: nothing starts any more, timers go. Parcels on their way are still followed to their end."""
     if leg.over is not None:
         return already_done(leg)
-    timers = tuple(CancelTimer(LABEL_RETRY, p.parcel_id) for p in leg.parcels if p.station is Station.DOCK)
-    return Decision(leg.model_copy(update={"over": how}), timers=timers)
+    timers = tuple(timer for p in leg.parcels if p.station is Station.DOCK for timer in no_retry(p))
+    return Decision(leg.put(over=how), timers=timers)

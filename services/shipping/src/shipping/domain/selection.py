@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-
-from expedite_events import Value
-from expedite_events.base import Moment
+from functools import cached_property
 
 
-class Offer(Value):
+@dataclass(frozen=True, kw_only=True)
+class Offer:
     """A price a carrier quoted. `arrives_at` is the truck it can still catch plus its transit time."""
 
     carrier_id: str
@@ -18,19 +18,20 @@ class Offer(Value):
     name: str
     price: Decimal
     currency: str
-    leaves_at: Moment
-    arrives_at: Moment
+    leaves_at: datetime
+    arrives_at: datetime
     insured: bool = False
     signature: bool = False
     reliability: float = 1.0  # share of its parcels on time, 0..1
 
-    @property
+    @cached_property
     def expected_cost(self) -> Decimal:
         """The price per parcel that arrives as promised: an unreliable carrier has to be cheaper to win."""
         return self.price / Decimal(str(max(self.reliability, 0.05)))
 
 
-class Choice(Value):
+@dataclass(frozen=True, slots=True)
+class Choice:
     """The offer taken, and the record of the decision."""
 
     offer: Offer

@@ -24,6 +24,11 @@ from expedite_events import (
 from expedite_events.base import Address, Moment
 
 
+def order_of(parcel_id: str) -> str:
+    """The order a parcel belongs to: fulfillment numbers the parcels of an order `<order>-P<n>`. Empty for other text."""
+    return parcel_id.rpartition("-P")[0]
+
+
 class Station(StrEnum):
     """Where a parcel is: on our dock, with the carrier, or at the end of its way."""
 
@@ -220,9 +225,9 @@ class OrderLeg(Value):
     def with_parcel(self, parcel: Parcel) -> OrderLeg:
         """The order with this parcel added, or replaced in its place."""
         if self.parcel(parcel.parcel_id) is None:
-            return self.model_copy(update={"parcels": (*self.parcels, parcel)})
+            return self.put(parcels=(*self.parcels, parcel))
         swapped = tuple(parcel if p.parcel_id == parcel.parcel_id else p for p in self.parcels)
-        return self.model_copy(update={"parcels": swapped})
+        return self.put(parcels=swapped)
 
     def address(self) -> Address:
         """Where its parcels go; the brief must be known."""

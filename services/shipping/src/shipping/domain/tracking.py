@@ -90,7 +90,7 @@ def follow(tracking: Tracking, update: Update, frozen: bool = False) -> Tracking
         location=update.location, message=update.message, applied=moved is not tracking,
     )  # fmt: skip
     kept = (*moved.checkpoints, checkpoint)[-KEPT_CHECKPOINTS:]
-    return moved.model_copy(update={"checkpoints": kept})
+    return moved.put(checkpoints=kept)
 
 
 def _move(tracking: Tracking, mark: Mark) -> Tracking:
@@ -99,14 +99,14 @@ def _move(tracking: Tracking, mark: Mark) -> Tracking:
     if mark.status not in RANK:
         if ended or (tracking.incident is not None and _incident(mark) <= _incident(tracking.incident)):
             return tracking
-        return tracking.model_copy(update={"incident": mark})
+        return tracking.put(incident=mark)
     if phase is None:
-        return tracking.model_copy(update={"phase": mark})
+        return tracking.put(phase=mark)
     if ended and not _sent_back(phase, mark):
         return tracking
     if position(mark) <= position(phase):
         return tracking
-    return tracking.model_copy(update={"phase": mark})
+    return tracking.put(phase=mark)
 
 
 def _sent_back(phase: Mark, mark: Mark) -> bool:
