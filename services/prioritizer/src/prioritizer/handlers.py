@@ -40,25 +40,16 @@ from expedite_events import (
     WarehouseChanged,
 )
 from expedite_messaging import Batch, Collection, Fired, Handlers, Received, Tx
-from expedite_messaging.collection import Book
 from prioritizer.domain.assign import EXPIRY_TIMER, decides_again, lower, observe
 from prioritizer.domain.clocks import TIMER, ring
 from prioritizer.domain.facts import teaches
 from prioritizer.domain.order import Order
-from prioritizer.domain.priority import Priority
 from prioritizer.domain.world import Carrier, Product, Warehouse
 from prioritizer.masterdata import people, places, world_for
 from prioritizer.store import BREACHES, CARRIERS, ORDERS, PRIORITIES, PRODUCTS, WAREHOUSES, Breach
 
 handlers = Handlers("prioritizer")
 Snapshot = TypeVar("Snapshot", Warehouse, Carrier, Product)
-
-
-async def dossiers(tx: Tx, batch: Batch[Received[OrderEvent]], orders: Book[Order]) -> Book[Priority]:
-    """What was ordered and announced before, of the orders whose urgency is decided again or over. What this batch
-    announces comes into the same book."""
-    again = [r.key for r in batch if decides_again(r.event, orders[r.key])]
-    return await tx.load(PRIORITIES, again)
 
 
 async def record(tx: Tx, decision: Decision[Order], content: OrderReceived | None) -> None:
@@ -78,17 +69,19 @@ async def follow(batch: Batch[Received[OrderEvent]], tx: Tx) -> None:
     if not batch:
         return
     orders = await tx.load(ORDERS, batch.keys)
-    priorities = await dossiers(tx, batch, orders)
+    # What this batch announces comes into the same book as what was announced before.
+    priorities = await tx.load(PRIORITIES, [r.key for r in batch if decides_again(r.event, orders[r.key])])
     contents = [r.event for r in batch if isinstance(r.event, OrderReceived)]
-    known = [priority.content for priority in priorities]
-    world = await world_for(tx, [*contents, *known]) if contents or any(known) else await places(tx)
+    contents += [priority.content for priority in priorities if priority.content]
+    world = await world_for(tx, contents) if contents else await places(tx)
     for received in batch:
-        event, priority = received.event, priorities[received.key]
+        event, priority = received.event, priorities.get(received.key)
         decision = observe(orders[received.key], event, priority, world, tx.now)
         tx.apply(received, orders, decision)
         if decision.events:
-            await record(tx, decision, event if isinstance(event, OrderReceived) else priority.content)
-        elif decision.state.ended_at:
+            content = event if isinstance(event, OrderReceived) else None
+            await record(tx, decision, content or (priority.content if priority else None))
+        elif priority and decision.state.ended_at:
             priorities.put(priority.ended())
 
 

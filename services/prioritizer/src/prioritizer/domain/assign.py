@@ -37,10 +37,12 @@ from prioritizer.domain.rules import score_of, tier_of
 from prioritizer.domain.world import World
 
 EXPIRY_TIMER = "raise-expires"
+_AGAIN = frozenset({OrderHeld, OrderHoldReleased, OrderCancelled, OrderClosed})
 
 
-def observe(order: Order, event: OrderEvent, priority: Priority, world: World, now: datetime) -> Decision[Order]:
-    """An event about the order: remember the fact, assign urgency where the fact changes it, move the clocks."""
+def observe(order: Order, event: OrderEvent, priority: Priority | None, world: World, now: datetime) -> Decision[Order]:
+    """An event about the order: remember the fact, assign urgency where the fact changes it, move the clocks. `priority`
+    is needed when `decides_again` says so."""
     if order.ended_at or not teaches(event):
         return already_done(order)
     known = learn(event, order)
@@ -50,9 +52,9 @@ def observe(order: Order, event: OrderEvent, priority: Priority, world: World, n
         expiry = (CancelTimer(EXPIRY_TIMER, order.order_id),) if order.raised and order.raised.expires_at else ()
         return Decision(state=known, timers=expiry).and_then(reschedule(known, world))
     if isinstance(event, OrderReceived):
-        return assign(known, event, priority.last, world, now, renewed=True)
+        return assign(known, event, None, world, now)
     # A hold that is over moved the deadlines; while another is open nobody knows yet by how much.
-    if priority.content and known.holds is not order.holds and not known.held:
+    if priority and priority.content and known.holds is not order.holds and not known.held:
         return assign(known, priority.content, priority.last, world, now)
     return reschedule(known, world)
 
@@ -61,14 +63,14 @@ def decides_again(event: OrderEvent, order: Order) -> bool:
     """Whether an event needs what was ordered and announced before: urgency may change, or it is over."""
     if isinstance(event, OrderReceived):
         return 0 < order.version < event.order_version
-    return order.revision > 0 and isinstance(event, OrderHeld | OrderHoldReleased | OrderCancelled | OrderClosed)
+    return order.revision > 0 and type(event) in _AGAIN
 
 
 def assign(
-    order: Order, content: OrderReceived, last: Assignment | None, world: World, now: datetime, *, renewed: bool = False
+    order: Order, content: OrderReceived, last: Assignment | None, world: World, now: datetime
 ) -> Decision[Order]:
     """Tier, deadlines and score by the rules, the raise and the pauses; announced when they differ from the last
-    revision, or when the content is new (`renewed`)."""
+    revision. None was announced for new content."""
     facts = facts_of(order, content, world)
     base, express, why = tier_of(facts)
     order = order.put(base_tier=base)
@@ -76,7 +78,7 @@ def assign(
         express, why = True, (_by_hand(order.raised), *why)
     tier = order.tier
     deadlines, promise_by, promised = plan(order, content, world)
-    if last and not renewed and (last.tier, last.deadlines, last.promise_by, last.express) == (
+    if last and (last.tier, last.deadlines, last.promise_by, last.express) == (
         tier, deadlines, promise_by, express
     ):  # fmt: skip
         return reschedule(order, world)

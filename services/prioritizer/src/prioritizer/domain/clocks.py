@@ -88,11 +88,12 @@ def _running(order: Order) -> Iterator[Running]:
     if order.holds:
         yield from _audits(order)
     held, gone = order.held, order.doomed
-    for subject, piece in unlocked(order):
-        yield Running(subject, Stage.STOCK_LOCK, Span.STOCK_LOCK, piece.at, None, held, True, piece.units)
+    for subject, since, units in unlocked(order):
+        yield Running(subject, Stage.STOCK_LOCK, Span.STOCK_LOCK, since, None, held, True, units)
     for fo, known in order.fulfilments.items():
         if known.reserved_at and known.waiting - gone:
             yield Running(fo, Stage.PREPARE, Span.PREPARE, known.reserved_at, known.warehouse_id, held, True)
+    delivered: list[Piece] = []
     for parcel_id, parcel in order.parcels.items():
         place = parcel.warehouse_id
         if parcel.packed_at and not parcel.left and parcel.units - gone:
@@ -102,7 +103,7 @@ def _running(order: Order) -> Iterator[Running]:
                 yield Running(f"{parcel_id}-told", Stage.SHIP, Span.TOLD, parcel.shipped_at, place)
             if parcel.units - parcel.delivered_units - parcel.failed_units:
                 yield Running(parcel_id, Stage.TRACK, Span.TRACK, parcel.shipped_at, place)
-    delivered = [piece for parcel in order.parcels.values() for piece in parcel.delivered]
+        delivered += parcel.delivered
     if order.received_at and delivered and not order.units - gone - Units.union(p.units for p in delivered):
         yield Running(order.order_id, Stage.CONFIRM, Span.CONFIRM, max(piece.at for piece in delivered))
 
@@ -118,31 +119,34 @@ def _audits(order: Order) -> Iterator[Running]:
         yield Running(hold_id, Stage.AUDIT, Span.AUDIT, hold.held_at, until=hold.due_at, owner=hold.owner)
 
 
-def _needs(order: Order) -> list[tuple[str, Piece]]:
-    """What must be reserved, in the order it arose: the order itself, then each short pick, lost or returned parcel."""
-    needs: list[tuple[str, Piece]] = []
-    if order.received_at and order.kind != "return":
-        needs.append((order.order_id, Piece(units=order.units, at=order.received_at)))
-    needs += [(fo, piece) for fo, known in order.fulfilments.items() for piece in known.short]
-    needs += [(parcel, piece) for parcel, known in order.parcels.items() for piece in known.failed]
-    return sorted(needs, key=lambda need: (need[1].at, need[0]))
+def unlocked(order: Order) -> list[tuple[str, datetime, Units]]:
+    """What no reservation answers yet: who needs it, since when, the units. The order itself is the first need; each
+    short pick, lost or returned parcel is another."""
+    needs = [(fo, piece.at, piece.units) for fo, known in order.fulfilments.items() for piece in known.short]
+    needs += [(parcel, piece.at, piece.units) for parcel, known in order.parcels.items() for piece in known.failed]
+    ordered = order.received_at if order.kind != "return" else None
+    if needs:
+        if ordered:
+            needs.append((order.order_id, ordered, order.units))
+        return _unanswered(order, needs)
+    if ordered is None:
+        return []
+    left = order.units  # the order is the only need: every reservation answers it
+    for known in order.fulfilments.values():
+        left -= known.locked
+    left -= order.doomed
+    return [(order.order_id, ordered, left)] if left else []
 
 
-def unlocked(order: Order) -> list[tuple[str, Piece]]:
-    """The needs that no reservation answers yet. Per unit, the first need is answered by the first reservation, the
-    second by the second: counting, not arrival order, matches them."""
-    needs, gone = _needs(order), order.doomed
-    if len(needs) == 1:  # nothing was short, lost or returned: every reservation answers the order itself
-        ((subject, piece),) = needs
-        left = piece.units - gone
-        for known in order.fulfilments.values():
-            left -= known.locked
-        return [(subject, Piece(units=left, at=piece.at))] if left else []
+def _unanswered(order: Order, needs: list[tuple[str, datetime, Units]]) -> list[tuple[str, datetime, Units]]:
+    """Per unit, the first need is answered by the first reservation, the second by the second: counting, not arrival
+    order, matches them."""
     locks = layers(known.locked for known in order.fulfilments.values())
     asked: list[Units] = []
     waiting = []
-    for subject, piece in needs:
-        carry, depth, left = piece.units, 0, NO_UNITS
+    gone = order.doomed
+    for subject, at, units in sorted(needs, key=lambda need: (need[1], need[0])):
+        carry, depth, left = units, 0, NO_UNITS
         while carry:
             if depth == len(asked):
                 asked.append(NO_UNITS)
@@ -151,7 +155,7 @@ def unlocked(order: Order) -> list[tuple[str, Piece]]:
             left |= here - locks[depth] if depth < len(locks) else here
             asked[depth], carry, depth = before | carry, carry & before, depth + 1
         if left - gone:
-            waiting.append((subject, Piece(units=left - gone, at=piece.at)))
+            waiting.append((subject, at, left - gone))
     return waiting
 
 

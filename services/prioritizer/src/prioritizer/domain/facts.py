@@ -6,7 +6,7 @@ give the same clocks, whichever came first, and a fact that is known already cha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import singledispatch
 from typing import Any, TypeVar
@@ -45,17 +45,18 @@ from prioritizer.domain.order import Ask, Backorder, FulfilmentOrder, Hold, Orde
 V = TypeVar("V", bound=Value)
 
 
+# Events of which not each one can change something.
+_TEACHES: dict[type[OrderEvent], Callable[[Any], bool]] = {
+    CustomerNotified: lambda event: event.kind == "shipped" and event.audience == "customer",
+    TransferDispatched: lambda event: bool(event.missing),
+    DeliveryDelayed: lambda event: False,  # the promise stays what it was; only the carrier's own date moved
+}
+
+
 def teaches(event: OrderEvent) -> bool:
     """Whether an event can change anything about any order: what cannot is not even looked up."""
-    match event:
-        case CustomerNotified():
-            return event.kind == "shipped" and event.audience == "customer"
-        case TransferDispatched():
-            return bool(event.missing)
-        case DeliveryDelayed():
-            return False  # the promise stays what it was; only the carrier's own date moved
-        case _:
-            return True
+    asks = _TEACHES.get(type(event))
+    return asks is None or asks(event)
 
 
 @singledispatch

@@ -57,7 +57,7 @@ class FulfilmentOrder(Value):
 
     @property
     def short_units(self) -> Units:
-        return Units.union(piece.units for piece in self.short)
+        return Units.union(piece.units for piece in self.short) if self.short else NO_UNITS
 
 
 class Parcel(Value):
@@ -75,11 +75,11 @@ class Parcel(Value):
 
     @property
     def delivered_units(self) -> Units:
-        return Units.union(piece.units for piece in self.delivered)
+        return Units.union(piece.units for piece in self.delivered) if self.delivered else NO_UNITS
 
     @property
     def failed_units(self) -> Units:
-        return Units.union(piece.units for piece in self.failed)
+        return Units.union(piece.units for piece in self.failed) if self.failed else NO_UNITS
 
     @property
     def left(self) -> bool:

@@ -18,6 +18,7 @@ from expedite_events import Value, WarehouseChanged
 
 Interval = tuple[datetime, datetime]
 _DAY = timedelta(days=1)
+_ENDS = 1000  # how many answers a calendar keeps
 _WINDOWS = 8  # how many are worked out at once: more than any budget but the longest asks for
 
 
@@ -35,6 +36,11 @@ class WorkCalendar(Value):
     @cached_property
     def ahead(self) -> dict[date, tuple[Interval, ...]]:
         """By day (of UTC): the next windows that end after its beginning, kept because every order asks for them."""
+        return {}
+
+    @cached_property
+    def ends(self) -> dict[tuple[datetime, timedelta], datetime]:
+        """Ends of budgets by start: an order asks for the same one several times, and so do orders that came together."""
         return {}
 
     @field_validator("time_zone")
@@ -78,6 +84,16 @@ def add_working_time(calendar: WorkCalendar | None, start: datetime, budget: tim
     at = start.astimezone(UTC)
     if calendar is None or not calendar.working_days:
         return at + budget
+    known = calendar.ends
+    end = known.get((at, budget))
+    if end is None:
+        if len(known) >= _ENDS:
+            known.clear()
+        end = known[at, budget] = _end(calendar, at, budget)
+    return end
+
+
+def _end(calendar: WorkCalendar, at: datetime, budget: timedelta) -> datetime:
     left = max(budget, timedelta())
     for opens, closes in _windows(calendar, at):
         begin = max(opens, at)
@@ -114,6 +130,8 @@ def due_at(
     calendar: WorkCalendar | None, start: datetime, budget: timedelta, pauses: Sequence[Interval] = ()
 ) -> datetime:
     """When a budget ends whose clock stands still during `pauses` (merged, in order)."""
+    if not pauses:
+        return add_working_time(calendar, start, budget)
     at, left = start.astimezone(UTC), budget
     for begin, end in pauses:
         if end <= at:
