@@ -31,9 +31,11 @@ async def _fill_once(engine: Engine) -> bool:
     """One transaction of the fill. Whether another pass may serve more."""
 
     async def look(tx: Tx) -> tuple[list[str], list[Backorder]]:
-        shelves = await tx.find(SHELVES, {"fill_wanted": True}, order_by=["sku"], limit=SHELVES_A_PASS)
-        skus = sorted({shelf.sku for shelf in shelves})
-        rows = await _queue(tx, skus, ORDERS_A_PASS) if skus else []
+        wanted = await tx.find(SHELVES, {"fill_wanted": True}, order_by=["sku"], limit=SHELVES_A_PASS)
+        skus = sorted({shelf.sku for shelf in wanted})
+        # Who waits for a SKU of which nothing is left need not be read to know that nobody is served.
+        left = await tx.find(SHELVES, {"sku": skus, "free__gt": 0}) if skus else []
+        rows = await _queue(tx, sorted({shelf.sku for shelf in left}), ORDERS_A_PASS) if left else []
         return skus, rows
 
     skus, rows = await engine.read(look)

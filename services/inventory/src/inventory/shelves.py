@@ -53,7 +53,9 @@ class Stockroom:
         if not names:
             return await cls.exact(tx, also, orders)
         warehouses = tuple(await tx.find(WAREHOUSES, order_by=["warehouse_id"]))
-        carriers = tuple(await tx.find(CARRIERS, order_by=["carrier_id"]))
+        # Warehouses are read each time: a fill that did not know one would leave those waiting who could be served from it.
+        # Carriers only tell how long a parcel takes: seconds old is new enough.
+        carriers = tuple((await tx.masters(CARRIERS)).values())
         keys = {(sku, w.warehouse_id) for sku in names for w in warehouses}
         room = await cls.exact(tx, keys.union(also), orders)
         room.world.warehouses, room.world.carriers = warehouses, carriers
@@ -97,7 +99,10 @@ async def _lock(tx: Tx, keys: set[ShelfKey]) -> Book[Shelf]:
         skus, places = {sku for sku, _ in keys}, {warehouse_id for _, warehouse_id in keys}
         there = await tx.count(SHELVES, {"sku": sorted(skus), "warehouse_id": sorted(places)})
         if there < len(skus) * len(places):
-            await tx.session.reserve(SHELVES, [new_shelf(*key) for key in sorted(keys)])
+            found = await tx.session.fetch(SHELVES, sorted(keys), False)
+            missing = [new_shelf(*key) for key in sorted(keys) if key not in found]
+            if missing:
+                await tx.session.reserve(SHELVES, missing)
     return await tx.load(SHELVES, keys)
 
 

@@ -23,7 +23,7 @@ from expedite_events import (
     Units,
     UnitsCancelled,
 )
-from inventory.domain.order import Content, FulfilmentOrder, Order, Status, Transfer
+from inventory.domain.order import Content, FulfilmentOrder, Order, Segment, Status, Transfer
 from inventory.domain.sourcing import Plan, Take, estimate, plan, weigh
 from inventory.domain.stock import Because, Bucket
 from inventory.domain.world import World
@@ -152,9 +152,15 @@ class Desk:
             return False
         for sku, part in pools.items():
             stock.move(self.because, sku, home, Bucket.FREE, Bucket.ALLOCATED, part)
-        self.order = self.order.place(units, Status.ALLOCATED, home).explained(
-            f"{len(units)} from {home}: {nearest.distance:g} points"
-        )
+        why = f"{len(units)} from {home}: {nearest.distance:g} points"
+        if self.order.segments or self.order.holds or self.order.ended:
+            self.order = self.order.place(units, Status.ALLOCATED, home).explained(why)
+        else:
+            # A new order of which everything is there and nothing holds starts at once: what `start` comes to, in one step.
+            made = self._made(home, units, 1, complete=True)
+            whole = Segment(units=units, status=Status.ANNOUNCED, warehouse_id=home, ref=made.fulfilment_order_id)
+            self.order = self.order.put(segments=(whole,), sourced=(why,), f_count=1, fulfilment_orders=(made,))
+            self.announce(made)
         return True
 
     def fill(self, skus: set[str]) -> None:
@@ -291,16 +297,19 @@ class Desk:
         places = {str(s.warehouse_id): s.units for s in order.segments if s.status is Status.ALLOCATED}
         for warehouse_id, units in sorted(places.items()):
             number = self.order.f_count + 1
-            made = FulfilmentOrder(
-                fulfilment_order_id=f"{order.order_id}-F{number}",
-                warehouse_id=warehouse_id,
-                units=units,
-                at=self.now,
-                complete=not waiting,
-            )
+            made = self._made(warehouse_id, units, number, complete=not waiting)
             self.order = self.order.place(units, Status.ANNOUNCED, warehouse_id, made.fulfilment_order_id)
             self.order = self.order.put(f_count=number, fulfilment_orders=(*self.order.fulfilment_orders, made))
             self.announce(made)
+
+    def _made(self, warehouse_id: str, units: Units, number: int, *, complete: bool) -> FulfilmentOrder:
+        return FulfilmentOrder(
+            fulfilment_order_id=f"{self.order.order_id}-F{number}",
+            warehouse_id=warehouse_id,
+            units=units,
+            at=self.now,
+            complete=complete,
+        )
 
     def announce(self, made: FulfilmentOrder) -> None:
         """StockReserved, for the first time or again: same id, same units, what is settled now."""
