@@ -8,14 +8,14 @@ from typing import Any
 from expedite_events import PersonChanged, ProductChanged, Units
 from fulfillment.domain.floor import Wrapping
 from fulfillment.domain.model import FulfilmentOrder, Note, Order, Transfer
-from fulfillment.domain.packing import Item, Packing, plan
+from fulfillment.domain.packing import VALUABLE, Item, choose, plan
 from fulfillment.domain.tasks import Task, tasks_of
 
 Products = Mapping[str, ProductChanged | None]
 
 
-def packing_of(work: FulfilmentOrder, units: Units, products: Products) -> Packing:
-    """Box, weight, materials and checks for these units; a product nobody described counts as size and weight 0."""
+def _items(work: FulfilmentOrder, units: Units, products: Products) -> list[Item]:
+    """The goods of these units by size and weight; a product nobody described counts as size and weight 0."""
     items = []
     for goods in work.goods:
         pieces = len(units.on_line(goods.line))
@@ -27,18 +27,16 @@ def packing_of(work: FulfilmentOrder, units: Units, products: Products) -> Packi
                     weight_g=known.weight_g, product_class=known.product_class, quantity=pieces,
                 ) if known else Item(quantity=pieces)
             )  # fmt: skip
-    return plan(items)
+    return items
 
 
 def wrapping_of(
     work: FulfilmentOrder, units: Units, products: Products, box: str | None, weight_g: int | None
 ) -> Wrapping:
     """How these units are packed: as the packer says, and worked out where they say nothing (E3)."""
-    planned = packing_of(work, units, products)
+    chosen, planned_g, classes = choose(_items(work, units, products))
     return Wrapping(
-        box=box or planned.box,
-        weight_g=planned.weight_g if weight_g is None else weight_g,
-        valuable=planned.valuable,
+        box=box or chosen.code, weight_g=planned_g if weight_g is None else weight_g, valuable=VALUABLE in classes
     )
 
 
@@ -74,7 +72,7 @@ def fulfilment_order_view(order: Order, work: FulfilmentOrder, products: Product
             }
             for goods in work.goods
         ],
-        "packing": packing_of(work, to_pack, products).model_dump(mode="json") if to_pack else None,
+        "packing": plan(_items(work, to_pack, products)).model_dump(mode="json") if to_pack else None,
         "parcels": [
             p.model_dump(mode="json") for p in order.parcels if p.fulfilment_order_id == work.fulfilment_order_id
         ],

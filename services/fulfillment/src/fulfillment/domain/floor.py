@@ -91,17 +91,17 @@ def scan(order: Order, work_id: str, scans: Sequence[Scan], by: str, now: dateti
         notes.append(Note(container_id=work_id, at=now, by=by, did="picked", quantity=len(taken), detail=what))
     if work is before:
         return already_done(order)
-    return Decision(order.replaced(work).put(notes=(*order.notes, *notes)))
+    return Decision(order.replaced(work, *notes))
 
 
 def _take(work: FulfilmentOrder, one: Scan, index: int) -> Units:
     """The units a scan confirms; none when they are confirmed already. Raises `Refused` with what was expected."""
-    lines = sorted({g.line for g in work.goods if g.sku == one.sku})
-    if not lines:
+    mine = Units()
+    for goods in work.goods:
+        if goods.sku == one.sku:
+            mine |= work.units.on_line(goods.line)
+    if not mine:
         raise _misread(work, one, index)
-    mine = work.units.on_line(lines[0])
-    for line in lines[1:]:
-        mine |= work.units.on_line(line)
     left = mine - work.picked - work.packed - work.short - work.cancelled - work.to_put_back
     if one.quantity <= len(left):
         return left.first_n(one.quantity)
@@ -235,9 +235,11 @@ def _packed(
         scan_id=scan_id,
     )
     work = work.put(picked=work.picked - units, packed=work.packed | units)
-    state = order.replaced(work).put(parcels=(*order.parcels, parcel))
-    detail = f"{parcel.parcel_id} in {parcel.box}"
-    state = state.note(work.fulfilment_order_id, now, by, "packed", quantity=len(units), detail=detail)
+    note = Note(
+        container_id=work.fulfilment_order_id, at=now, by=by, did="packed", quantity=len(units),
+        detail=f"{parcel.parcel_id} in {parcel.box}",
+    )  # fmt: skip
+    state = order.replaced(work, note).put(parcels=(*order.parcels, parcel))
     return Decision(state, (changes.packed(state, work, parcel),), outcome=Outcome.DONE, express=order.express)
 
 

@@ -105,7 +105,8 @@ class FulfilmentOrder(Value):
         return tuple(s for s in kept if s.units)
 
     def goods_of(self, units: Units) -> tuple[LineGoods, ...]:
-        return tuple(g for g in self.goods if g.line in units.lines)
+        lines = units.lines
+        return tuple(g for g in self.goods if g.line in lines)
 
 
 class Parcel(Value):
@@ -182,12 +183,11 @@ class Order(Value):
     def transfer(self, transfer_id: str) -> Transfer | None:
         return next((t for t in self.transfers if t.transfer_id == transfer_id), None)
 
-    def replaced(self, changed: FulfilmentOrder) -> Order:
-        """This order with one fulfilment order exchanged for its next state."""
+    def replaced(self, changed: FulfilmentOrder, *notes: Note) -> Order:
+        """This order with one fulfilment order exchanged for its next state, and what there is to note about it."""
         same = changed.fulfilment_order_id
-        return self.put(
-            fulfilment_orders=tuple(changed if f.fulfilment_order_id == same else f for f in self.fulfilment_orders)
-        )
+        works = tuple([changed if f.fulfilment_order_id == same else f for f in self.fulfilment_orders])
+        return self.put(fulfilment_orders=works, notes=(*self.notes, *notes))
 
     def moved(self, changed: Transfer) -> Order:
         """This order with one transfer exchanged for its next state."""

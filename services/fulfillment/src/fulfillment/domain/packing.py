@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-
-from pydantic import Field
+from typing import NamedTuple
 
 from expedite_events import Value
 
+VALUABLE = "valuable"
 _FILL = 0.85  # share of a box's volume that goods of mixed shapes really fill
 
 
@@ -27,7 +27,7 @@ class Box(Value):
         return short * middle * long * _FILL, short, middle, long
 
 
-class Item(Value):
+class Item(NamedTuple):
     """A product in a parcel: one piece's sizes in mm and weight in g (0: unknown), and how many pieces."""
 
     length_mm: int = 0
@@ -35,7 +35,7 @@ class Item(Value):
     height_mm: int = 0
     weight_g: int = 0
     product_class: str = "standard"
-    quantity: int = Field(ge=1)
+    quantity: int = 1
 
 
 class Packing(Value):
@@ -66,9 +66,9 @@ _CHECKS = {
 }
 
 
-def plan(items: Iterable[Item]) -> Packing:
-    """The smallest box by volume, longest side and weight; a pallet when nothing smaller carries the goods. The weight
-    includes the box."""
+def choose(items: Iterable[Item]) -> tuple[Box, int, set[str]]:
+    """The smallest box by volume, longest side and weight; a pallet when nothing smaller carries the goods. With it the
+    weight including the box, and the classes of the goods."""
     weight = volume = short = middle = long = 0
     classes: set[str] = set()
     for item in items:
@@ -77,18 +77,20 @@ def plan(items: Iterable[Item]) -> Packing:
         weight += item.weight_g * item.quantity
         volume += a * b * c * item.quantity
         classes.add(item.product_class)
-    box = next(
-        (
-            box
-            for box, (room, low, mid, high) in _ROOMS
-            if volume <= room and weight <= box.carries_g and short <= low and middle <= mid and long <= high
-        ),
-        BOXES[-1],
-    )
+    for box, (room, low, mid, high) in _ROOMS:
+        if volume <= room and weight <= box.carries_g and short <= low and middle <= mid and long <= high:
+            return box, weight + box.own_g, classes
+    return BOXES[-1], weight + BOXES[-1].own_g, classes
+
+
+def plan(items: Iterable[Item]) -> Packing:
+    """Everything to take to the bench and to check for these goods."""
+    box, weight_g, found = choose(items)
+    classes = sorted(found)
     return Packing(
         box=box.code,
-        weight_g=weight + box.own_g,
-        valuable="valuable" in classes,
-        materials=("void fill", *(m for c in sorted(classes) for m in _MATERIALS.get(c, ()))),
-        checklist=("Count the pieces against the list.", *(_CHECKS[c] for c in sorted(classes) if c in _CHECKS)),
+        weight_g=weight_g,
+        valuable=VALUABLE in found,
+        materials=("void fill", *(m for c in classes for m in _MATERIALS.get(c, ()))),
+        checklist=("Count the pieces against the list.", *(_CHECKS[c] for c in classes if c in _CHECKS)),
     )

@@ -69,7 +69,7 @@ class Task(Value):
     @property
     def place(self) -> str:
         """Where it stands in its queue, as text that sorts so: tier, deadline, carrier cut-off, id (E1)."""
-        return f"{self.tier.rank}{_ms(self.deadline)}{_ms(self.cut_off) if self.cut_off else _NEVER}{self.task_id}"
+        return f"{_RANK[self.tier]}{_ms(self.deadline)}{_ms(self.cut_off) if self.cut_off else _NEVER}{self.task_id}"
 
 
 def queue_of(warehouse_id: str, status: str) -> str:
@@ -82,6 +82,7 @@ def chore_of(queue: str, kind: str) -> str:
     return f"{queue}/{kind}"
 
 
+_RANK = {tier: tier.rank for tier in Tier}
 _NEVER = "9" * 13
 
 
