@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import Any
 
 import asyncpg
@@ -10,7 +11,7 @@ import inventory_harness as kit
 import pytest
 
 from expedite_chassis.testing import client
-from expedite_events import Tier
+from expedite_events import Lane, Tier
 from expedite_messaging.migrate import drift
 from expedite_messaging.testing import create_database, drop_database, postgres_engine
 from expedite_messaging.tx import Tx
@@ -101,6 +102,62 @@ async def test_the_fill_serves_the_queue_in_order_while_orders_arrive(url: str) 
         rows = await one.read(lambda tx: tx.find(BACKORDERS, {"open": True}))
         assert len(rows) == 35
         await sound(one, ["x"])
+
+
+async def test_nobody_waits_in_a_circle_for_hot_shelves(url: str) -> None:
+    """D2: two standard consumers, an express one, counts of new stock, the fill and the published levels, all at once on
+    the same few shelves, some of which do not exist yet: everybody locks in the same order, so there is no deadlock, and
+    what is sold is exactly what there was."""
+    harness = kit.Harness()
+    mixed = [{"hot": 1, f"new{n % 9}": 1} if n % 2 else {f"new{(n + 5) % 9}": 1, "hot": 1} for n in range(160)]
+    sent = [harness.envelope(harness.assigned(f"o{n:03d}", lines)) for n, lines in enumerate(mixed)]
+    urgent = [
+        harness.envelope(harness.assigned(f"u{n:02d}", {"new3": 1, "hot": 1}), lane=Lane.EXPRESS) for n in range(20)
+    ]
+    async with AsyncExitStack() as stack:
+        one, two, fast, api = [
+            await stack.enter_async_context(postgres_engine(handlers, "inventory", url)) for _ in range(4)
+        ]
+        await prepare(one, {("hot", "LON"): 60, ("hot", "MAN"): 20})
+
+        async def consume(engine: Any, mine: list[Any], size: int) -> None:
+            for i in range(0, len(mine), size):
+                await engine.deliver(mine[i : i + size])
+
+        async def receive() -> None:
+            for n in range(12):
+
+                async def book(tx: Tx, n: int = n) -> None:
+                    keys = [(f"new{k % 9}", ("LON", "MAN")[k % 2]) for k in range(n, n + 3)]
+                    room = await Stockroom.exact(tx, keys)
+                    lines = tuple(BookingLine(sku=s, warehouse_id=w, quantity=20) for s, w in keys)
+                    book_in(room.world.stock, Because("opening", str(n), tx.now), lines)
+                    room.save()
+
+                await api.transact([], book)
+
+        async def jobs_of(engine: Any) -> None:
+            for _ in range(12):
+                await jobs.fill(engine)
+                await jobs.publish_levels(engine)
+
+        await asyncio.gather(
+            consume(one, sent[::2], 20), consume(two, sent[1::2], 20), consume(fast, urgent, 1), receive(), jobs_of(one)
+        )
+        await jobs.fill(one)
+        connection = await asyncpg.connect(url)
+        deadlocks = await connection.fetchval(
+            "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+        )
+        await connection.close()
+        assert deadlocks == 0
+        assert [engine.retries for engine in (one, two, fast, api)] == [0, 0, 0, 0]
+        assert await one.parked() == []
+        hot = await one.read(lambda tx: tx.find(SHELVES, {"sku": "hot"}))
+        assert sum(s.free for s in hot) == 0
+        assert sum(s.allocated + s.leaving for s in hot) == 80
+        assert sum(s.backordered for s in hot) == 100
+        await sound(one, ["hot", *(f"new{n}" for n in range(9))])
 
 
 async def test_the_database_itself_refuses_a_negative_shelf(url: str) -> None:

@@ -131,6 +131,29 @@ async def test_allocation_backorders_and_conservation_are_shown(inv: Any, api: A
         assert {(leak["bucket"], leak["expected"], leak["found"]) for leak in broken["leaks"]} >= {("free", 0, 1)}
 
 
+async def test_movements_are_paged_one_by_one_although_they_are_kept_in_rows(inv: Any, api: Any) -> None:
+    """D10: several changes of a shelf in one transaction are one row; pages cut through it, and an order sees its own."""
+    await inv.stock(LON_mug=9, LON_cup=9)
+    await inv.send(*(inv.assigned(order_id, {"mug": 1, "cup": 1}) for order_id in ("a", "b", "ab")))
+    async with api:
+        seen, cursor = [], None
+        while True:
+            where = {"sku": "mug", "limit": 2} | ({"cursor": cursor} if cursor else {})
+            page = (await api.get("/stock/movements", params=where)).json()
+            seen += page["items"]
+            cursor = page["next"]
+            if cursor is None:
+                break
+        assert [m["seq"] for m in seen] == [1, 2, 3, 4]
+        assert [m["order_id"] for m in seen] == [None, "a", "b", "ab"]
+        assert seen[3]["after"] == {"free": 6, "allocated": 3}
+        mine = (await api.get("/stock/movements", params={"order_id": "a"})).json()["items"]
+        assert [(m["sku"], m["order_id"]) for m in mine] == [("cup", "a"), ("mug", "a")]
+        mine = (await api.get("/stock/movements", params={"order_id": "b", "sku": "mug"})).json()["items"]
+        assert [(m["sku"], m["changes"]) for m in mine] == [("mug", {"free": -1, "allocated": 1})]
+        assert (await api.get("/stock/movements", params={"order_id": "zz"})).json()["items"] == []
+
+
 async def test_scopes_are_required(inv: Any) -> None:
     """I5: reading is not writing."""
     async with client(spec, inv.engine, ["read"]) as reader:

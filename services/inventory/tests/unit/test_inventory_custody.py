@@ -12,6 +12,7 @@ from expedite_events import (
     Lane,
     OrderCancelled,
     OrderClosed,
+    OrderHeld,
     Packed,
     ParcelReturned,
     PickShort,
@@ -23,6 +24,7 @@ from expedite_events import (
     Units,
     UnitsCancelled,
 )
+from expedite_events.intake import HoldKind, HoldSummary
 from inventory.domain.conservation import replay
 from inventory.domain.order import Order, Status
 from inventory.domain.stock import Illegal, Shelf
@@ -247,3 +249,37 @@ def test_copies_of_an_order_are_what_pydantic_would_make() -> None:
     fast, slow = order.put(f_count=3), order.model_copy(update={"f_count": 3})
     assert fast == slow and order.f_count == 0
     assert Order.model_validate_json(fast.model_dump_json()) == fast
+
+
+async def test_one_poll_may_hold_everything_about_an_order(inv: Any) -> None:
+    """D2, A5, A8: what is heard of orders at once is one load and one save; a hold and a cancel of the same poll come
+    before the reservation, and what a short pick sends elsewhere is found there by the next event."""
+    await inv.stock(LON_x=4, MAN_x=3)
+    hold = OrderHeld(
+        order_id="b", hold_id="h", kind=HoldKind.REVIEW, owner="x", held_at=inv.clock.now, due_at=inv.clock.now,
+        received_at=inv.clock.now, summary=HoldSummary(channel="EC"),
+    )  # fmt: skip
+    events = await inv.send(
+        inv.assigned("a", {"x": 3}), inv.assigned("b", {"x": 1}), ask(inv, Units.of(1, 3, 3)), hold,
+    )  # fmt: skip
+    assert sorted((type(e).__name__, e.order_id) for e in events) == [("StockReserved", "a"), ("UnitsCancelled", "a")]
+    assert inv.where("a") == {Status.DEAD: 1, Status.ANNOUNCED: 2} and inv.where("b") == {Status.ALLOCATED: 1}
+    assert inv.shelf("x", "LON").allocated == 3
+    await inv.stock(MAN_x=1)
+    # Both units are short and sent for in Manchester; the cancel of the same poll finds them handed over again.
+    events = await inv.send(short(inv, Units.of(1, 1, 2)), ask(inv, Units.of(1, 2, 2), "a-C2"))
+    assert kinds(events) == ["StockReserved"] and events[0].warehouse_id == "MAN"
+    await inv.conserved()
+
+
+async def test_packed_told_again_moves_nothing(inv: Any) -> None:
+    """D10: without a memory of its own: the units are in another place now."""
+    await inv.stock(LON_x=2)
+    await inv.send(inv.assigned("a", {"x": 2}))
+    for _ in range(2):
+        await inv.send(pack(inv, Units.of(1, 1, 2)), pack(inv, Units.of(1, 1, 2)))
+    assert (inv.shelf("x", "LON").allocated, inv.shelf("x", "LON").out) == (0, 2)
+    await inv.send(loss(inv, ShipmentLost, Units.of(1, 1, 2)))
+    await inv.send(pack(inv, Units.of(1, 1, 2)))
+    assert inv.where("a") == {Status.BACKORDERED: 2} and inv.shelf("x", "LON").lost == 2
+    await inv.conserved()
