@@ -19,7 +19,7 @@ from expedite_chassis import Caller, EngineDep, FieldProblem, Problem, RawBody, 
 from expedite_chassis.validation import field_problems
 from expedite_messaging import Engine, KeyParked, Transient, Tx
 from order_intake.adapters.native import NativeOrder
-from order_intake.api.orders import Intake, Writer, asked, base_url_of, intake_of, ready_for_orders
+from order_intake.api.orders import Intake, Writer, asked, base_url_of, ready_intake
 from order_intake.domain.order import State
 from order_intake.placing import Placed, PlaceRequest, place_all
 from order_intake.settings import policy
@@ -40,9 +40,9 @@ async def post_orders(
     """Take in many orders, one JSON object per line, each with a `reference` that makes repeating it safe. Answers one
     verdict per line, in order, as chunks are done, then a summary. One bad line never fails another; after a broken
     connection the same body may be sent again."""
-    await ready_for_orders(runtime, engine)
+    intake = await ready_intake(request)
     running: set[asyncio.Task[list[Verdict]]] = runtime.shared("bulk", set)
-    bulk = _Bulk(engine, intake_of(runtime, engine), caller, base_url_of(request), running)
+    bulk = _Bulk(engine, intake, caller, base_url_of(request), running)
     return StreamingResponse(bulk.verdicts(raw), media_type="application/x-ndjson")
 
 

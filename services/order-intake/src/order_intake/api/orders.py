@@ -12,9 +12,7 @@ from expedite_chassis import (
     EngineDep,
     KeyedRequest,
     Problem,
-    RawBody,
     Runtime,
-    RuntimeDep,
     require,
     tracing,
 )
@@ -53,25 +51,24 @@ async def products_loaded(runtime: Runtime, engine: Engine) -> bool:
     return bool(seen)
 
 
-async def ready_for_orders(runtime: Runtime, engine: Engine) -> None:
-    """Raises the 503 problem while no product is loaded."""
+async def ready_intake(request: Request) -> Intake:
+    """The group commit. Raises the 503 problem while no product is loaded."""
+    runtime, engine = request.app.state.runtime, request.app.state.engine
     if not await products_loaded(runtime, engine):
         detail = "No product has been loaded yet, so no order can be verified."
         raise Problem(503, "products-not-loaded", detail=detail, headers={"Retry-After": str(_PRODUCTS_RETRY_S)})
+    return intake_of(runtime, engine)
 
 
 @router.post("/orders", status_code=202, response_model=None)
-async def post_order(
-    order: NativeOrder, request: Request, raw: RawBody, engine: EngineDep, runtime: RuntimeDep, caller: Writer
-) -> Response:
+async def post_order(order: NativeOrder, request: Request, caller: Writer) -> Response:
     """Take in one order (A1). It is accepted whatever is missing: `holds` says what it waits for. Send an
     `Idempotency-Key` to make retries safe."""
-    await ready_for_orders(runtime, engine)
-    key = request.headers.get(HEADER)
-    keyed = (
-        KeyedRequest(caller, checked_key(key), digest_of("POST", request.url.path, raw)) if key is not None else None
-    )
-    placed = await intake_of(runtime, engine).submit(asked(order, caller, base_url_of(request), keyed))
+    intake = await ready_intake(request)
+    keyed, key = None, request.headers.get(HEADER)
+    if key is not None:
+        keyed = KeyedRequest(caller, checked_key(key), digest_of("POST", request.url.path, await request.body()))
+    placed = await intake.submit(asked(order, caller, base_url_of(request), keyed))
     if isinstance(placed, Problem):
         raise placed
     tracing.name_order(placed.order_id)
