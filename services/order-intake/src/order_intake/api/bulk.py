@@ -16,6 +16,8 @@ from fastapi.responses import StreamingResponse
 from pydantic import ValidationError
 
 from expedite_chassis import Caller, EngineDep, FieldProblem, Problem, RawBody, RuntimeDep
+from expedite_chassis.errors import describe
+from expedite_chassis.problems import internal
 from expedite_chassis.validation import field_problems
 from expedite_messaging import Engine, KeyParked, Transient, Tx
 from order_intake.adapters.native import NativeOrder
@@ -149,7 +151,8 @@ def _verdict(line: _Line, outcome: Placed | Problem | BaseException) -> Verdict:
     if isinstance(outcome, KeyParked | Transient):
         away = Problem(503, "unavailable").document()
         return {"line": line.number, "reference": line.reference, "status": 503, "problem": away}
-    raise outcome
+    log.error("an order could not be taken in", **describe(outcome))
+    return _refused(line, internal())
 
 
 def _refused(line: _Line, problem: Problem) -> Verdict:

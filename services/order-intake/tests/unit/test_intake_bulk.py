@@ -1,0 +1,162 @@
+"""Bulk intake: lines are read as single orders are, and a client that goes away tears nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from email_validator import EmailNotValidError, validate_email
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from expedite_chassis.testing import app, key_of
+from expedite_messaging.memory import MemorySession
+from order_intake.adapters.native import NativeOrder
+from order_intake.api.bulk import parse
+from order_intake.domain.verify import email_of
+from order_intake.main import spec
+from order_intake.testing import World, native
+
+CHUNK = 250
+
+
+def lines(count: int) -> bytes:
+    """Orders of people who share nothing."""
+    customer = native()["customer"]
+    orders = [native(reference=str(n), customer={**customer, "name": f"Ada {n}x"}) for n in range(count)]
+    return b"\n".join(json.dumps(order).encode() for order in orders)
+
+
+class Connection:
+    """A client of the app that reads the answer until `gone` is set."""
+
+    def __init__(self, world: World, body: bytes) -> None:
+        self.app, self.body, self.gone = app(spec, world.engine), body, asyncio.Event()
+        self.sent: list[bytes] = []
+        self.first = asyncio.Event()
+
+    async def post(self) -> None:
+        asked = False
+
+        async def receive() -> dict[str, Any]:
+            nonlocal asked
+            if not asked:
+                asked = True
+                return {"type": "http.request", "body": self.body, "more_body": False}
+            await self.gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: dict[str, Any]) -> None:
+            if message.get("body"):
+                self.sent.append(message["body"])
+                self.first.set()
+                await asyncio.sleep(60)  # it does not read on
+
+        headers = [(b"host", b"test"), (b"authorization", f"Bearer {key_of('test')}".encode())]
+        scope = {
+            "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": "POST",
+            "scheme": "http", "path": "/orders/bulk", "raw_path": b"/orders/bulk", "query_string": b"", "root_path": "",
+            "headers": headers, "client": ("127.0.0.1", 1), "server": ("test", 80),
+        }  # fmt: skip
+        await self.app(scope, receive, send)  # type: ignore[arg-type]
+
+
+async def test_a_client_that_goes_away_tears_no_chunk(world: World) -> None:
+    """A1: what has begun is done whole, nothing more begins, and sending the body again completes it."""
+    body = lines(4 * CHUNK)
+    connection = Connection(world, body)
+    posting = asyncio.create_task(connection.post())
+    await connection.first.wait()
+    connection.gone.set()
+    await posting
+    for _ in range(50):
+        await asyncio.sleep(0)
+    taken = len(world.orders)
+    assert taken % CHUNK == 0
+    assert 0 < taken < 4 * CHUNK
+    async with world.client() as api:
+        answer = await api.post("/orders/bulk", content=body)
+    summary = json.loads(answer.text.splitlines()[-1])["summary"]
+    assert summary == {"lines": 4 * CHUNK, "accepted": 4 * CHUNK - taken, "held": 0, "replayed": taken, "refused": 0}
+    assert len(world.orders) == 4 * CHUNK
+
+
+async def test_of_two_lines_with_one_reference_the_first_wins_across_chunks(world: World) -> None:
+    """A6: chunks are worked on side by side; their claims are taken in order."""
+    first, other = lines(1), json.dumps(native(reference="0", note="something else")).encode()
+    body = b"\n".join([first, lines(3 * CHUNK).split(b"\n", 1)[1], other])
+    async with world.client() as api:
+        *verdicts, last = [json.loads(v) for v in (await api.post("/orders/bulk", content=body)).text.splitlines()]
+    assert [v["line"] for v in verdicts] == list(range(1, 3 * CHUNK + 2))
+    assert (verdicts[0]["status"], verdicts[-1]["status"]) == (202, 422)
+    assert verdicts[-1]["problem"]["type"] == "/problems/reference-reused"
+    assert last["summary"]["refused"] == 1
+
+
+async def test_a_line_that_breaks_its_chunk_fails_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A1: what cannot be written is found among its chunk; the other lines are taken in."""
+    save = MemorySession.save
+
+    async def broken(self: MemorySession, collection: Any, states: Any) -> None:
+        if any(getattr(state, "client", "") and state.content.reference == "3" for state in states):
+            raise LookupError("no place for it")
+        await save(self, collection, states)
+
+    monkeypatch.setattr(MemorySession, "save", broken)
+    async with world.client() as api:
+        *verdicts, last = [json.loads(v) for v in (await api.post("/orders/bulk", content=lines(8))).text.splitlines()]
+    assert [v["status"] for v in verdicts] == [202, 202, 202, 500, 202, 202, 202, 202]
+    assert (verdicts[3]["reference"], verdicts[3]["problem"]["type"]) == ("3", "/problems/internal")
+    assert last["summary"]["refused"] == 1
+    assert sorted(order.content.reference or "" for order in world.orders) == ["0", "1", "2", "4", "5", "6", "7"]
+
+
+VALUES: st.SearchStrategy[Any] = st.one_of(
+    st.none(), st.booleans(), st.integers(-(10**10), 10**10), st.floats(), st.text(max_size=8),
+    st.sampled_from(["web", "1.50", "1e5", "paid", "2026-11-23T10:00:00Z", "2026-11-23", "\x00", "\ud800", "NaN"]),
+)  # fmt: skip
+FIELDS = st.sampled_from([*NativeOrder.model_fields, "nmae"])
+
+
+def verdict(read: Any, line: bytes) -> Any:
+    try:
+        return read(line)
+    except (ValidationError, ValueError):
+        return "refused"
+    except Exception as error:
+        return "refused" if type(error).__name__ == "Problem" else error
+
+
+@given(st.dictionaries(FIELDS, st.one_of(VALUES, st.lists(VALUES, max_size=2)), max_size=4))
+def test_a_line_is_read_as_a_single_order_is(fields: dict[str, Any]) -> None:
+    """A1: the fast way of reading accepts exactly what the plain way accepts, and finds the same order in it."""
+
+    def refuse(word: str) -> None:
+        raise ValueError(word)
+
+    line = json.dumps({"channel": "web", **fields}).encode()
+    plain = verdict(lambda text: NativeOrder.model_validate(json.loads(text, parse_constant=refuse)), line)
+    assert verdict(parse, line) == plain
+
+
+@given(
+    st.one_of(
+        st.emails(),
+        st.from_regex(r"[a-zA-Z0-9.+_-]{1,8}@[a-zA-Z0-9.-]{1,12}", fullmatch=True),
+        st.sampled_from([
+            "Postmaster@Example.COM", "a@localhost", "a@b.test", "a..b@example.com", ".a@example.com", "a@-b.com",
+            "a@xn--bcher-kva.example", "a@example.com.", "a@[127.0.0.1]", "ä@example.com", "a@ä.example", "a b@c.de",
+            f"{'a' * 64}@example.com", f"{'a' * 65}@example.com", f"a@{'b' * 63}.com", f"a@{'b.' * 130}com", "a@b", "@b.c",
+        ]),
+    )
+)  # fmt: skip
+def test_an_address_is_judged_as_the_library_judges_it(email: str) -> None:
+    """A3: looking at the domain alone changes no verdict and no normal form."""
+    try:
+        expected = validate_email(email, check_deliverability=False, test_environment=True).normalized
+    except EmailNotValidError:
+        expected = None
+    assert email_of(email) == expected
