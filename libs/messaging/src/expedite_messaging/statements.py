@@ -98,6 +98,8 @@ def sql_of(collection: Collection[Any]) -> CollectionSql:
 def _array_cast(kind: sa.types.TypeEngine[Any]) -> str:
     if isinstance(kind, ARRAY | sa.ARRAY | JSONB | JSON | sa.JSON):
         return "text[]"  # as JSON text: arrays of arrays would be flattened by unnest
+    if isinstance(kind, sa.String):
+        return "text[]"  # whatever its collation, which is the column's matter
     return f"{kind.compile(dialect=_TYPES)}[]"
 
 
@@ -218,5 +220,6 @@ def _condition(column: sa.Column[Any], operator: str, kind: str, parameter: str)
     if kind in ("true", "false"):
         return column if kind == "true" else sa.not_(column)
     if kind == "any":
-        return column == sa.any_(sa.bindparam(parameter, type_=ARRAY(column.type)))
+        item = sa.Text() if isinstance(column.type, sa.String) else column.type
+        return column == sa.any_(sa.bindparam(parameter, type_=ARRAY(item)))
     return column == sa.bindparam(parameter, type_=column.type)
