@@ -8,9 +8,11 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse
 
 from expedite_chassis import Caller, EngineDep, Problem, RuntimeDep, links, require
+from expedite_messaging import Tx
 from notifier.domain.page import status_page
-from notifier.effects import LOCALES, environment, local_date
+from notifier.settings import settings
 from notifier.store import MESSAGES, ORDERS, of_order
+from notifier.wording import LOCALES, environment, local_date
 
 router = APIRouter()
 Reader = Annotated[Caller, Depends(require("read"))]
@@ -96,6 +98,22 @@ async def messages(
         "items": [m.model_dump(mode="json", exclude={"facts"}) for m in found[:limit]],
         "next": after + limit if len(found) > limit else None,
     }
+
+
+@router.get("/messages/queue")
+async def queue(engine: EngineDep, caller: Reader) -> dict[str, Any]:
+    """What waits to be sent: how many, since when the longest, how many were refused for good, and the pace."""
+
+    async def look(tx: Tx) -> dict[str, Any]:
+        oldest = await tx.find(MESSAGES, {"status": "queued"}, order_by=("decided_at",), limit=1)
+        return {
+            "waiting": await tx.count(MESSAGES, {"status": "queued"}),
+            "oldest_decided_at": oldest[0].decided_at if oldest else None,
+            "failed": await tx.count(MESSAGES, {"status": "failed"}),
+            "mails_per_s": settings.mails_per_s or None,
+        }
+
+    return await engine.read(look)
 
 
 @router.get("/orders/{order_id}/status-link")

@@ -1,104 +1,128 @@
-"""Rendering and sending a message: the only place of the notifier that touches the outside."""
+"""Composing and sending messages: the only place of the notifier that touches the outside."""
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from email.headerregistry import Address
+from email import message_from_bytes, policy
 from email.message import EmailMessage
 from email.utils import format_datetime, parseaddr
-from pathlib import Path
+from functools import lru_cache
 from typing import Any
 
-import aiosmtplib
-import babel.dates
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
-
 from expedite_messaging import EffectCall, GaveUp
+from notifier.mime import Mail, address, alternative, mailbox, unstructured
 from notifier.settings import NotifierSettings
+from notifier.smtp import Connection, ConnectionLost, Refused
+from notifier.wording import render
 
-HERE = Path(__file__).parent
-environment = Environment(
-    loader=FileSystemLoader(HERE / "templates"),
-    autoescape=select_autoescape(("html",)),
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-LOCALES = {"en": "en_GB", "zh": "zh_Hans_CN"}
+PATIENCE_S = 20.0  # for all messages of one call; what is left then is tried again
+BURST_S = 4.0  # so much unused pace is kept: at low volume nothing waits
 
 
-def local_date(value: str, language: str) -> str:
-    """An ISO moment as people read it, with the weekday; times are UTC and say so."""
-    if not value:
-        return "—"
-    return babel.dates.format_datetime(datetime.fromisoformat(value), "EEEE d MMMM, HH:mm 'UTC'" if language == "en"
-                                       else "M月d日EEEE HH:mm 'UTC'", locale=LOCALES[language])  # fmt: skip
+@lru_cache(maxsize=16)
+def _sender(setting: str) -> tuple[str, str]:
+    """The value of From, and the bare address."""
+    name, addr_spec = parseaddr(setting)
+    return mailbox(name, addr_spec), addr_spec
 
 
-def render(data: dict[str, Any], status_url: str) -> tuple[str, str, str]:
-    """(subject, text, HTML) of a message in its language. The first line of a template is the subject."""
-    language = data["language"]
-    context = {
-        **data,
-        **data["facts"],
-        "status_url": status_url,
-        "date": lambda value: local_date(value, language),
-    }
-    text = environment.get_template(f"{language}/{data['kind']}.txt").render(context)
-    subject, _, body = text.partition("\n")
-    body = body.strip()
-    html = environment.get_template("email.html").render(
-        subject=subject, paragraphs=body.split("\n\n"), language=language, status_url=status_url, order_id=data["order_id"],
-        audience=data["audience"],
-    )  # fmt: skip
-    return subject.strip(), body, html
-
-
-def compose(data: dict[str, Any], status_url: str, settings: NotifierSettings, sent_at: datetime) -> EmailMessage:
+def wire(data: Mapping[str, Any], status_url: str, settings: NotifierSettings, sent_at: datetime) -> Mail:
     """The message as it goes over the wire. The Message-ID is the message's identity: a repeated send after a crash is
-    recognisable as the same message."""
+    recognisable as the same message. ValueError when the recipient cannot be written to."""
     subject, text, html = render(data, status_url)
-    mail = EmailMessage()
-    mail["Subject"] = subject
-    mail["From"] = settings.sender
-    mail["To"] = Address(display_name=data["name"], addr_spec=parseaddr(data["to"])[1])
-    mail["Message-ID"] = f"<{data['message_id']}@{settings.message_domain}>"
-    mail["Date"] = format_datetime(sent_at)
-    mail["X-Expedite-Order"] = data["order_id"]
-    mail["X-Expedite-Kind"] = data["kind"]
-    mail["X-Expedite-Occasion"] = data["occasion"]
-    mail["Auto-Submitted"] = "auto-generated"
-    mail.set_content(text)
-    mail.add_alternative(html, subtype="html")
-    return mail
+    sender_shown, sender = _sender(settings.sender)
+    recipient = address(data["to"])
+    headers = (
+        ("Subject", unstructured(subject)),
+        ("From", sender_shown),
+        ("To", mailbox(data["name"], recipient)),
+        ("Message-ID", f"<{data['message_id']}@{settings.message_domain}>"),
+        ("Date", format_datetime(sent_at)),
+        ("X-Expedite-Order", unstructured(data["order_id"])),
+        ("X-Expedite-Kind", unstructured(data["kind"])),
+        ("X-Expedite-Occasion", unstructured(data["occasion"])),
+        ("Auto-Submitted", "auto-generated"),
+    )
+    return Mail(sender, recipient, alternative(headers, text, html), utf8=not recipient.isascii())
+
+
+def compose(data: Mapping[str, Any], status_url: str, settings: NotifierSettings, sent_at: datetime) -> EmailMessage:
+    """The message as the standard library reads it, for whoever wants to look into one."""
+    return message_from_bytes(wire(data, status_url, settings, sent_at).content, policy=policy.default)
+
+
+class Pace:
+    """So many a second and no more, on average: what was not used of the last seconds may be used at once."""
+
+    def __init__(self, per_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.per_s, self._clock = per_s, clock
+        self._left, self._at = per_s * BURST_S, clock()
+
+    def take(self, n: int) -> float:
+        """Take the right to `n`; after so many seconds it may be used."""
+        if self.per_s <= 0:
+            return 0.0
+        now = self._clock()
+        self._left = min(self.per_s * BURST_S, self._left + (now - self._at) * self.per_s) - n
+        self._at = now
+        return max(0.0, -self._left / self.per_s)
 
 
 class Mailer:
-    """Sends messages over SMTP. A refused recipient is given up, everything else is tried again."""
+    """Sends messages over one connection, not faster than the pace. A refused recipient is given up, everything else is
+    tried again."""
 
-    def __init__(self, settings: NotifierSettings, status_link: Any, now: Any) -> None:
+    def __init__(
+        self, settings: NotifierSettings, status_link: Callable[[str], str], now: Callable[[], datetime]
+    ) -> None:
         self._settings, self._status_link, self._now = settings, status_link, now
+        self._connection = Connection(settings)
+        self._pace = Pace(settings.mails_per_s)
+        self._sending = asyncio.Lock()
 
-    async def __call__(self, call: EffectCall) -> dict[str, Any]:
-        data = dict(call.data)
+    async def __call__(self, calls: Sequence[EffectCall]) -> list[dict[str, Any] | Exception]:
+        sent_at = self._now()
+        answers: list[dict[str, Any] | Exception] = [{"message_id": call.subject} for call in calls]
+        mails: dict[int, Mail] = {}
+        for number, call in enumerate(calls):
+            try:
+                mails[number] = wire(call.data, self._status_link(call.key), self._settings, sent_at)
+            except ValueError as error:
+                answers[number] = GaveUp(f"the address cannot be used: {error}")
+            except Exception as error:  # of a template, say: it stops no other message
+                answers[number] = error
+        # Waiting before sending, not in between: who is stopped while waiting has sent nothing that nobody knows of.
+        await asyncio.sleep(self._pace.take(len(mails)))
+        for number, outcome in zip(mails, await self._send(list(mails.values())), strict=True):
+            if isinstance(outcome, Refused) and outcome.final:
+                answers[number] = GaveUp(f"refused for good: {outcome}")
+            elif outcome is not None:
+                answers[number] = outcome
+        return answers
+
+    async def _send(self, mails: Sequence[Mail]) -> list[Exception | None]:
+        """What became of each message. A connection that was lost is made anew, once for each message it took."""
+        outcomes: list[Exception | None] = []
+        async with self._sending:
+            try:
+                async with asyncio.timeout(PATIENCE_S):
+                    while len(outcomes) < len(mails):
+                        await self._send_some(mails, outcomes)
+            except (Refused, ConnectionLost, OSError) as error:
+                outcomes += [error] * (len(mails) - len(outcomes))
+        return outcomes
+
+    async def _send_some(self, mails: Sequence[Mail], outcomes: list[Exception | None]) -> None:
+        before, fresh = len(outcomes), not self._connection.open
+        if fresh:
+            await self._connection.connect()
         try:
-            mail = compose(data, self._status_link(data["order_id"]), self._settings, self._now())
-        except (ValueError, IndexError) as error:
-            raise GaveUp(f"the address cannot be used: {error}") from error
-        try:
-            await aiosmtplib.send(
-                mail,
-                hostname=self._settings.smtp_host,
-                port=self._settings.smtp_port,
-                username=self._settings.smtp_user,
-                password=self._settings.smtp_password,
-                start_tls=self._settings.smtp_starttls,
-                timeout=self._settings.smtp_timeout_s,
-            )
-        except aiosmtplib.SMTPRecipientsRefused as error:
-            raise GaveUp(f"recipient refused: {error}") from error
-        except aiosmtplib.SMTPResponseException as error:
-            if 500 <= error.code < 600:
-                raise GaveUp(f"refused for good: {error.code} {error.message}") from error
-            raise
-        return {"message_id": data["message_id"]}
+            await self._connection.send(mails[before:], outcomes)
+        except ConnectionLost as lost:
+            if lost.begun:
+                outcomes.append(lost)  # it may have arrived: under its Message-ID it may come again, but not at once
+            elif fresh and len(outcomes) == before:
+                raise

@@ -51,7 +51,7 @@ CUSTOMER_EVENTS: tuple[type[Event], ...] = (
     UnitsCancelled, CancelRefused, Shipped, DeliveryDelayed, ShipmentLost, ParcelReturned, Delivered, OrderCancelled,
     OrderClosed,
 )  # fmt: skip
-STAFF_EVENTS: tuple[type[Event], ...] = (OrderHeld, SLABreached)
+STAFF_EVENTS = (OrderHeld, SLABreached)
 
 
 async def tell_people(batch: Batch[Received[Any]], tx: Tx) -> None:
@@ -70,8 +70,9 @@ async def tell_people(batch: Batch[Received[Any]], tx: Tx) -> None:
             _apply(tx, received, orders, tell_staff(orders[received.key], event, *whom))
 
 
-for event_type in dict.fromkeys((*CUSTOMER_EVENTS, *STAFF_EVENTS)):
+for event_type in CUSTOMER_EVENTS:
     handlers.on(event_type)(tell_people)
+handlers.on(SLABreached)(tell_people)
 
 
 @handlers.on(PersonChanged)

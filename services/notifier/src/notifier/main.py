@@ -22,10 +22,10 @@ def bind(runtime: Runtime) -> None:
     """Give the mailer its links and its clock (mail dates are real time)."""
     secret = str(runtime.secrets.get("link_secret", ""))
     base = runtime.urls.get("notifier", "")
-    handlers.performs(
-        EMAIL,
-        Mailer(settings, status_link=lambda order_id: link_to(base, secret, order_id), now=lambda: datetime.now(UTC)),
+    mailer = Mailer(
+        settings, status_link=lambda order_id: link_to(base, secret, order_id), now=lambda: datetime.now(UTC)
     )
+    handlers.performs_batch(EMAIL, mailer, limit=settings.at_once)
 
 
 def configure(app: FastAPI, runtime: Runtime) -> None:

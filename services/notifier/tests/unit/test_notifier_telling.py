@@ -3,100 +3,42 @@
 from __future__ import annotations
 
 import itertools
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from datetime import timedelta
 
 import pytest
+from notifier_story import (
+    ALL,
+    ANNA,
+    BRIEF,
+    GOODS,
+    NOW,
+    ORDER,
+    URGENCY,
+    delivered,
+    envelope,
+    held,
+    received,
+    released,
+    reserved,
+    shipped,
+)  # fmt: skip
 
 from expedite_events import (
-    Address,
-    Customer,
-    Delivered,
     Event,
-    HoldKind,
-    HoldSummary,
-    Lane,
-    LineGoods,
     OrderBackordered,
-    OrderBrief,
     OrderClosed,
-    OrderHeld,
-    OrderHoldReleased,
-    OrderLine,
-    OrderReceived,
     Outcome,
     PersonChanged,
-    Problem,
-    Shipped,
     SLABreached,
     Stage,
-    StockReserved,
-    Tier,
     Units,
-    Urgency,
-    row_of,
 )
-from expedite_events.envelope import Envelope, uuid7
 from expedite_messaging.memory import MemoryBus, MemoryClock, MemoryEngine
 from notifier.domain.order import OrderView
 from notifier.domain.page import status_page
 from notifier.domain.telling import EMAIL, hear, message_id
 from notifier.handlers import handlers
 from notifier.store import MESSAGES, ORDERS
-
-NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
-ORDER = "20261123-EC-000001"
-ANNA = Customer(
-    name="Anna Lee",
-    email="anna@example.com",
-    language="en",
-    ship_to=Address(line1="1 High St", city="Leeds", country="GB"),
-)
-BRIEF = OrderBrief(channel="web", placed_at=NOW, customer=ANNA)
-URGENCY = Urgency(
-    tier=Tier.URGENT, score=1, revision=1, promise_by=NOW + timedelta(hours=24), deadlines={Stage.SHIP: NOW}
-)
-GOODS = (LineGoods(line=1, sku="85123A", name="Heart"),)
-ALL = Units.quantity(1, 3)
-
-
-def received() -> OrderReceived:
-    lines = (OrderLine(line=1, sku="85123A", name="Heart", quantity=3),)
-    return OrderReceived(order_id=ORDER, received_at=NOW, brief=BRIEF, lines=lines, total=Decimal("9.90"))
-
-
-def reserved(units: Units = ALL) -> StockReserved:
-    return StockReserved(
-        order_id=ORDER, fulfilment_order_id=f"{ORDER}-F1", warehouse_id="LON", units=units, goods=GOODS, brief=BRIEF,
-        urgency=URGENCY, reserved_at=NOW,
-    )  # fmt: skip
-
-
-def shipped(parcel: str = f"{ORDER}-P1") -> Shipped:
-    return Shipped(
-        order_id=ORDER, parcel_id=parcel, warehouse_id="LON", units=ALL, carrier_id="swift-post", service="EXPRESS_24",
-        tracking_number="SP1", cost=Decimal("9.80"), currency="GBP", expected_at=NOW, promise_by=NOW, shipped_at=NOW,
-        chosen_because="cheapest in time", customer=ANNA,
-    )  # fmt: skip
-
-
-def delivered() -> Delivered:
-    return Delivered(order_id=ORDER, parcel_id=f"{ORDER}-P1", units=ALL, delivered_at=NOW, customer=ANNA)
-
-
-def held() -> OrderHeld:
-    problem = Problem(field="/customer/ship_to/postcode", code="missing", message="The postcode is missing.")
-    return OrderHeld(
-        order_id=ORDER, hold_id=f"{ORDER}-H1", kind=HoldKind.NEEDS_INFO, problems=(problem,), owner="lena", held_at=NOW,
-        due_at=NOW + timedelta(hours=2), received_at=NOW, summary=HoldSummary(channel="web"), customer=ANNA,
-    )  # fmt: skip
-
-
-def released() -> OrderHoldReleased:
-    return OrderHoldReleased(
-        order_id=ORDER, hold_id=f"{ORDER}-H1", kind=HoldKind.NEEDS_INFO, outcome="completed", released_by="anna",
-        released_at=NOW,
-    )  # fmt: skip
 
 
 def mails(state: OrderView, *events: Event) -> tuple[OrderView, list[str]]:
@@ -180,12 +122,6 @@ def test_a_backorder_is_told_with_its_estimate() -> None:
 
 def test_message_ids_are_safe_in_a_mail_header() -> None:
     assert message_id(ORDER, "backorder", "Units(1:2-3)") == f"{ORDER}.backorder.Units_1_2-3_.customer"
-
-
-def envelope(event: Event, service: str) -> Envelope:
-    cause = uuid7()
-    row = row_of(event)
-    return Envelope(cause, service, row, row.key_of(event), Lane.STANDARD, event, NOW, cause, cause)
 
 
 async def test_a_breach_goes_to_the_person_and_each_level_to_its_own() -> None:
