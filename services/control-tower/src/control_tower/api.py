@@ -25,6 +25,8 @@ from expedite_messaging import Engine, Tx
 
 router = APIRouter(prefix="/api")
 Reader = Annotated[Caller, Depends(require("read"))]
+DEEPEST = 10_000  # orders a list goes: whoever looks further should filter
+After = Annotated[int, Query(ge=0, le=DEEPEST, description="`next` of the page before")]
 STAGES = tuple(s.value for s in Stage)
 
 ROLE_SCOPES: dict[str, frozenset[str]] = {
@@ -177,7 +179,8 @@ def _rows(now: datetime, cards: Sequence[Card], people: Sequence[PersonChanged],
     """A page of a list: `cards` holds one more than the page when there are more."""
     owners = Owners(people)
     items = [row_of(card, owners) for card in cards[:limit]]
-    return RowList(now=now.isoformat(), items=items, next=after + limit if len(cards) > limit else None)
+    more = len(cards) > limit and after + limit <= DEEPEST
+    return RowList(now=now.isoformat(), items=items, next=after + limit if more else None)
 
 
 @router.get("/board")
@@ -194,7 +197,7 @@ async def board(
     ] = None,
     sort: Annotated[str, Query(pattern="^(urgency|promise|newest)$")] = "urgency",
     limit: Annotated[int, Query(ge=1, le=500)] = 200,
-    after: Annotated[int, Query(ge=0)] = 0,
+    after: After = 0,
 ) -> RowList:
     """Open orders, the most urgent first; ended ones, the newest first, when their stage is asked for; both when
     something is searched (H1)."""
@@ -217,7 +220,7 @@ async def needs_action(
     engine: EngineDep,
     caller: Reader,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
-    after: Annotated[int, Query(ge=0)] = 0,
+    after: After = 0,
 ) -> RowList:
     """Exceptions, the least slack first, each with its suggested action (H2)."""
 

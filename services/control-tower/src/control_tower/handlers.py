@@ -87,7 +87,7 @@ async def place(batch: Batch[Received[Any]], tx: Tx) -> None:
             facts.setdefault(received.key, []).append(received)
     for order_id, all_heard in heard.items():
         entries = tuple(map(entry_of, all_heard))
-        tx.add(PAGES, Page.model_construct(order_id=order_id, event_id=entries[0]["event_id"], entries=entries))
+        tx.add(PAGES, Page(order_id=order_id, event_id=entries[0]["event_id"], entries=entries))
     cards = await tx.load(CARDS, facts)
     changed, counts = [], Counter[str]()
     for order_id, stated in facts.items():
@@ -100,11 +100,11 @@ async def place(batch: Batch[Received[Any]], tx: Tx) -> None:
         cards.put(card)
         changed.append(order_id)
         for term in new_terms(old, card):
-            tx.add(TERMS, Term.model_construct(term=term, order_id=order_id))
+            tx.add(TERMS, Term(term=term, order_id=order_id))
         counts[place_of(card)] += 1
         if old.revision:
             counts[place_of(old)] -= 1
-        if not old.revision or _public(card) != _public(old):
+        if not old.revision or _is_news(old, card):
             tx.emit(stated[-1], Decision(card, events=(state_of(card, tx.now),)))
     if changed:
         first = batch.items[0]
@@ -126,11 +126,17 @@ async def _count(tx: Tx, slot: str, counts: Counter[str]) -> None:
         tallies.put(tallies[slot].put(orders=orders | {name: orders.get(name, 0) + n for name, n in moved.items()}))
 
 
-def _public(card: Card) -> tuple[object, ...]:
-    """The figures that BI is told when they change."""
+def _is_news(old: Card, card: Card) -> bool:
+    """Whether a figure changed that BI is told."""
     return (
-        card.stage, card.light, card.tier, card.promise_by, card.units, card.delivered, card.cancelled, card.received_at
-    )  # fmt: skip
+        card.stage != old.stage
+        or card.light is not old.light
+        or card.urgency is not old.urgency
+        or card.received_at != old.received_at
+        or card.units != old.units
+        or card.cancelled != old.cancelled
+        or (card.parcels is not old.parcels and card.delivered != old.delivered)
+    )
 
 
 def state_of(card: Card, now: datetime) -> OrderState:

@@ -12,7 +12,7 @@ from control_tower.store import CARDS, TERMS, Term
 from expedite_messaging import Tx
 
 ENDED = ("closed", "cancelled")
-CANDIDATES = 500  # orders a search looks at, for each way of being found
+CANDIDATES = 300  # orders a search looks at, for each way of being found
 _LAST = "\U0010ffff"
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -51,21 +51,15 @@ def list_of(chosen: Mapping[str, str], order_by: tuple[str, ...]) -> tuple[dict[
 
 
 async def search(tx: Tx, text: str, chosen: Mapping[str, str]) -> list[Card]:
-    """Cards whose number, or one of whose terms, begins with the text. Of many the newest whose term is the very text,
-    then the first that an index meets."""
-    wanted = normal(text)
-    number = text.strip().upper()
-    found: dict[str, None] = dict.fromkeys(
-        card.order_id
-        for card in await tx.find(
-            CARDS, {"order_id__gte": number, "order_id__lt": number + _LAST}, order_by=("-order_id",), limit=CANDIDATES
-        )
-    )
-    exact: list[Term] = await tx.find(TERMS, {"term": wanted}, order_by=("-order_id",), limit=CANDIDATES)
-    longer: list[Term] = []
-    if len(exact) < CANDIDATES:
-        beyond = {"term__gt": wanted, "term__lt": wanted + _LAST}
-        longer = await tx.find(TERMS, beyond, order_by=("term", "order_id"), limit=CANDIDATES - len(exact))
-    found |= dict.fromkeys(term.order_id for term in (*exact, *longer))
-    cards = await tx.load(CARDS, found)
+    """Cards whose number, or one of whose terms, begins with the text. Of very many the newest whose term is the very
+    text, then the first that the index meets."""
+    number, wanted = text.strip().upper(), normal(text)
+    numbered = {"order_id__gte": number, "order_id__lt": number + _LAST}
+    cards = await tx.find(CARDS, numbered, order_by=("-order_id",), limit=CANDIDATES)
+    terms: list[Term] = await tx.find(TERMS, {"term": wanted}, order_by=("-order_id",), limit=CANDIDATES)
+    if len(terms) < CANDIDATES:
+        longer = {"term__gt": wanted, "term__lt": wanted + _LAST}
+        terms += await tx.find(TERMS, longer, order_by=("term", "order_id"), limit=CANDIDATES - len(terms))
+    known = {card.order_id for card in cards}
+    cards += await tx.load(CARDS, {term.order_id for term in terms} - known)
     return [card for card in cards if all(getattr(card, name) == value for name, value in chosen.items())]

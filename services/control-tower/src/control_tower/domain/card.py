@@ -133,25 +133,26 @@ class Card(Value):
 
     @property
     def delivered(self) -> Units:
-        return Units.union(p.units for p in self.parcels.values() if p.delivered_at) - self.cancelled
+        return _all_of([p.units for p in self.parcels.values() if p.delivered_at]) - self.cancelled
 
     @property
     def packed(self) -> Units:
         """Units in parcels that are not gone."""
-        return Units.union(p.units for p in self.parcels.values() if not p.gone) - self.cancelled
+        return _all_of([p.units for p in self.parcels.values() if not p.gone]) - self.cancelled
 
     @property
     def shipped(self) -> Units:
-        under_way = (p for p in self.parcels.values() if not p.gone and (p.shipped_at or p.delivered_at))
-        return Units.union(p.units for p in under_way) - self.cancelled
+        under_way = [p.units for p in self.parcels.values() if not p.gone and (p.shipped_at or p.delivered_at)]
+        return _all_of(under_way) - self.cancelled
 
     @property
     def reserved(self) -> Units:
-        return (Units.union(p.units - p.back for p in self.picks.values()) | self.packed) - self.cancelled
+        picked = [p.units - p.back for p in self.picks.values()]
+        return _all_of([*picked, *(p.units for p in self.parcels.values() if not p.gone)]) - self.cancelled
 
     @property
     def open_holds(self) -> list[Hold]:
-        return [h for h in self.holds.values() if h.released_at is None]
+        return [h for h in self.holds.values() if h.released_at is None] if self.holds else []
 
     @property
     def promise_by(self) -> datetime | None:
@@ -168,3 +169,8 @@ class Card(Value):
     @property
     def is_open(self) -> bool:
         return self.ended is None
+
+
+def _all_of(many: list[Units]) -> Units:
+    """The union; most orders have one pick and one parcel."""
+    return many[0] if len(many) == 1 else Units.union(many)

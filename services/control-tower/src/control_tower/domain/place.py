@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
 from pydantic import Field
 
 from control_tower.domain.card import Breach, Card, Hold, Light
-from expedite_events import Stage, Value
+from expedite_events import Stage, Units, Value
 
-ORDER = {stage.value: place for place, stage in enumerate(Stage)}
+STAGES = {stage.value: stage for stage in Stage}
+ORDER = {name: place for place, name in enumerate(STAGES)}
+# What must be done for every live unit before an order leaves a stage.
+_WAY: tuple[tuple[str, Callable[[Card], Units]], ...] = (
+    (Stage.STOCK_LOCK.value, lambda card: card.reserved),
+    (Stage.PREPARE.value, lambda card: card.packed),
+    (Stage.SHIP.value, lambda card: card.shipped),
+    (Stage.TRACK.value, lambda card: card.delivered),
+)
 
 
 class Problem(Value):
@@ -49,19 +57,23 @@ def stage_of(card: Card) -> str:
     if card.received_at is None or card.open_holds:
         return Stage.AUDIT.value
     live = card.live
-    if not live <= card.reserved:
-        return Stage.STOCK_LOCK.value
-    if not live <= card.packed:
-        return Stage.PREPARE.value
-    if not live <= card.shipped:
-        return Stage.SHIP.value
-    return (Stage.CONFIRM if live <= card.delivered else Stage.TRACK).value
+    for stage, done in _WAY:
+        if not _covers(done(card), live):
+            return stage
+    return Stage.CONFIRM.value
+
+
+def _covers(done: Units, live: Units) -> bool:
+    return done == live or live <= done
 
 
 def _light(card: Card) -> Light:
     if card.ended or card.stage == Stage.CONFIRM.value:
         return Light.GREEN
-    return Light.YELLOW if next(problems_of(card), None) is None else Light.RED
+    suspicious = (
+        card.breaches or card.holds or card.backordered or any(p.gone or p.delayed for p in card.parcels.values())
+    )
+    return Light.RED if suspicious and next(problems_of(card), None) else Light.YELLOW
 
 
 def _deadline(card: Card) -> datetime | None:
@@ -71,7 +83,7 @@ def _deadline(card: Card) -> datetime | None:
         return min((h.due_at for h in holds if h.due_at), default=None)
     if card.urgency is None:
         return None
-    return card.urgency.deadlines.get(Stage(card.stage), card.urgency.promise_by)
+    return card.urgency.deadlines.get(STAGES[card.stage], card.urgency.promise_by)
 
 
 def open_breaches(card: Card) -> list[Breach]:

@@ -26,16 +26,19 @@ def phrases(text: str) -> set[str]:
     return {plain[word.start() :] for word, _ in zip(_WORD.finditer(plain), range(8), strict=False)}
 
 
-def terms_of(card: Card) -> set[str]:
-    """Everything the order is found by, besides its number."""
-    found = phrases(card.customer)
-    for tag in card.tags:
-        found |= phrases(tag)
-    return found | {normal(p.tracking_number) for p in card.parcels.values() if p.tracking_number}
+def _names(card: Card) -> set[str]:
+    return phrases(card.customer).union(*map(phrases, card.tags))
+
+
+def _tracking(card: Card) -> set[str]:
+    return {normal(p.tracking_number) for p in card.parcels.values() if p.tracking_number}
 
 
 def new_terms(before: Card, after: Card) -> set[str]:
-    """What a card is found by that it was not before."""
-    if after.parcels is before.parcels and after.customer == before.customer and after.tags == before.tags:
-        return set()
-    return terms_of(after) - terms_of(before)
+    """What a card is found by, besides its number, that it was not before."""
+    found: set[str] = set()
+    if after.customer != before.customer or after.tags != before.tags:
+        found |= _names(after) - _names(before)
+    if after.parcels is not before.parcels:
+        found |= _tracking(after) - _tracking(before)
+    return found
