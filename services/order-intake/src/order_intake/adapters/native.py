@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
@@ -33,9 +33,10 @@ class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-def _given(model: _Strict) -> dict[str, object]:
+def _given(model: _Strict) -> dict[str, Any]:
     """The fields that were given, by name."""
-    return {name: getattr(model, name) for name in model.model_fields_set}
+    given = model.__pydantic_fields_set__
+    return {name: value for name, value in model.__dict__.items() if name in given}
 
 
 class NativeAddress(_Strict):
@@ -79,14 +80,22 @@ class NativeLine(_Strict):
 
     def draft(self, number: int) -> DraftLine:
         """As canonical content."""
-        return DraftLine(
-            line=number,
-            sku=self.sku,
-            name=self.name,
-            quantity=self.quantity,
-            unit_price=self.unit_price,
-            custom=self.custom,
-        )
+        return DraftLine(line=number, **_given(self))
+
+
+_SAID_ALIKE = frozenset(
+    (
+        "currency",
+        "total",
+        "payment_state",
+        "tags",
+        "carrier_preference",
+        "partial_shipment",
+        "promise_by",
+        "note",
+        "test",
+    )
+)
 
 
 class NativeOrder(_Strict):
@@ -111,24 +120,16 @@ class NativeOrder(_Strict):
 
     def content(self, now: datetime | None = None) -> Content:
         """The canonical content. Without a time of its own the order was placed `now` (business time)."""
+        fields = {name: value for name, value in _given(self).items() if name in _SAID_ALIKE}
         placed_at = self.placed_at or now
-        return Content(
-            external_id=self.reference,
-            reference=self.reference,
-            placed_at=placed_at.astimezone(UTC) if placed_at and _convertible(placed_at) else placed_at,
-            currency=self.currency,
-            total=self.total,
-            payment_state=self.payment_state,
-            customer=self.customer.draft(),
-            lines=tuple([line.draft(number) for number, line in enumerate(self.lines, 1)]),
-            tags=self.tags,
-            shipping_method=(self.shipping_method,) if self.shipping_method else (),
-            carrier_preference=self.carrier_preference,
-            partial_shipment=self.partial_shipment,
-            promise_by=self.promise_by,
-            note=self.note,
-            test=self.test,
-        )
+        if placed_at:
+            fields["placed_at"] = placed_at.astimezone(UTC) if _convertible(placed_at) else placed_at
+        if self.reference:
+            fields |= {"external_id": self.reference, "reference": self.reference}
+        if self.shipping_method:
+            fields["shipping_method"] = (self.shipping_method,)
+        lines = tuple([line.draft(number) for number, line in enumerate(self.lines, 1)])
+        return Content(customer=self.customer.draft(), lines=lines, **fields)
 
     @property
     def fingerprint(self) -> str:

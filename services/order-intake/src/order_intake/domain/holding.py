@@ -68,9 +68,9 @@ def place(
         client=client,
         content=content,
         accepted_at=now,
-        urgent_mark=channel.urgent(content),
-        duplicate_of=duplicate_of,
     )
+    if duplicate_of or channel.urgent(content):
+        order = order.put(urgent_mark=channel.urgent(content), duplicate_of=duplicate_of)
     return examine(order, channel, products, now, policy, by=client)
 
 
@@ -97,6 +97,8 @@ def examine(
     if order.state is not State.HELD:
         return already_done(order)
     wanted = {(kind, p.field, p.code): p for kind, p in _wanted(order, channel, products, now, policy)}
+    if not wanted and not order.open_holds:
+        return _announce(order, products, now)
     decision: Decision[Order] = Decision(order, express=order.lane)
     for hold in order.open_holds:
         if (hold.kind, hold.problem.field, hold.problem.code) not in wanted:

@@ -221,16 +221,17 @@ def customer_of(content: Content) -> Customer | None:
 
 def lines_of(content: Content, products: Products) -> tuple[OrderLine, ...]:
     """The lines of a verified order, with what the product adds."""
-    return tuple(
-        OrderLine(
-            line=line.line,
-            sku=line.sku or "",
-            name=line.name or products[line.sku or ""].name,
-            quantity=line.quantity or 0,
-            unit_price=line.unit_price,
-            product_class=products[line.sku or ""].product_class,
-        )
-        for line in content.live_lines
+    return tuple([_announced(line, products[line.sku or ""]) for line in content.live_lines])
+
+
+def _announced(line: DraftLine, product: ProductChanged) -> OrderLine:
+    return OrderLine(
+        line=line.line,
+        sku=product.sku,
+        name=line.name or product.name,
+        quantity=line.quantity or 0,
+        unit_price=line.unit_price,
+        product_class=product.product_class,
     )
 
 
