@@ -21,12 +21,13 @@ the same for ever: asking again must answer with the same label.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, NotRequired
 from urllib.parse import quote
 
 import httpx
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from expedite_messaging import GaveUp
 
@@ -46,55 +47,56 @@ class NotInBatches(Exception):
     """The carrier refused a batch as a whole: its requests are made one by one."""
 
 
-class Rate(BaseModel):
+class Rate(TypedDict):
     """A price as a carrier quotes it."""
 
-    model_config = ConfigDict(extra="ignore")
+    __pydantic_config__ = ConfigDict(extra="ignore")  # type: ignore[misc]
 
-    quote_id: str | None = None
+    quote_id: NotRequired[str | None]
     service: str
     name: str
-    price: float = Field(ge=0, le=1e9)
-    currency: str = Field(min_length=3, max_length=3)
-    transit_hours: float = Field(ge=0, le=24 * 120)
-    insured: bool = False
-    signature: bool = False
+    price: Annotated[float, Field(ge=0, le=1e9)]
+    currency: Annotated[str, Field(min_length=3, max_length=3)]
+    transit_hours: Annotated[float, Field(ge=0, le=24 * 120)]
+    insured: NotRequired[bool]
+    signature: NotRequired[bool]
 
 
-class Sold(BaseModel):
+class Sold(TypedDict):
     """A label as a carrier sells it."""
 
-    model_config = ConfigDict(extra="ignore")
+    __pydantic_config__ = ConfigDict(extra="ignore")  # type: ignore[misc]
 
-    label_id: str = Field(min_length=1, max_length=128)
-    tracking_number: str = Field(min_length=1, max_length=128)
-    tracking_url: str | None = None
-    cost: float | None = Field(None, ge=0, le=1e9)
-    currency: str | None = Field(None, min_length=3, max_length=3)
-    zpl: str | None = Field(None, max_length=LABEL_LIMIT)
-    pdf_base64: str | None = Field(None, max_length=LABEL_LIMIT)
-    pdf_url: str | None = Field(None, max_length=2000)
+    label_id: Annotated[str, Field(min_length=1, max_length=128)]
+    tracking_number: Annotated[str, Field(min_length=1, max_length=128)]
+    tracking_url: NotRequired[str | None]
+    cost: NotRequired[Annotated[float, Field(ge=0, le=1e9)] | None]
+    currency: NotRequired[Annotated[str, Field(min_length=3, max_length=3)] | None]
+    zpl: NotRequired[Annotated[str, Field(max_length=LABEL_LIMIT)] | None]
+    pdf_base64: NotRequired[Annotated[str, Field(max_length=LABEL_LIMIT)] | None]
+    pdf_url: NotRequired[Annotated[str, Field(max_length=2000)] | None]
 
 
-_RATES = TypeAdapter(list[Rate])
+_RATES = TypeAdapter(list[Rate]).validator.validate_python
+_SOLD = TypeAdapter(Sold).validator.validate_python
 
 
 def rates_of(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The rates of an answer as small JSON. Raises `GaveUp` when they are not understood."""
     try:
-        found = _RATES.validate_python(answer.get("rates", []))
+        rates: list[dict[str, Any]] = _RATES(answer.get("rates", []))
     except ValidationError as error:
         raise GaveUp(f"its rates are not understood: {error.error_count()} problem(s)") from None
-    rates: list[dict[str, Any]] = _RATES.dump_python(found, exclude_defaults=True)
     return rates
 
 
 def label_of(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """The label of an answer as small JSON. Raises `GaveUp` when it is not understood."""
+    """The label of an answer as small JSON, without what it does not say. Raises `GaveUp` when it is not understood."""
     try:
-        return Sold.model_validate(answer).model_dump(exclude_none=True)
+        sold = _SOLD(answer)
     except ValidationError as error:
         raise GaveUp(f"its label is not understood: {error.error_count()} problem(s)") from None
+    return {name: value for name, value in sold.items() if value is not None}
 
 
 class CarrierApi:

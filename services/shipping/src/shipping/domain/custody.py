@@ -57,9 +57,9 @@ def receive(leg: OrderLeg, event: Packed, desk: Desk, now: datetime) -> Decision
     parcel = Parcel(
         parcel_id=event.parcel_id, fulfilment_order_id=event.fulfilment_order_id, warehouse_id=event.warehouse_id,
         goods=event.goods, box=event.box, weight_g=event.weight_g, valuable=event.valuable, packed_by=event.packed_by,
-        packed_at=event.packed_at, packed=event.units, settled=event.settled,
+        packed_at=event.packed_at, packed=event.units, **({"settled": event.settled} if event.settled else {}),
     )  # fmt: skip
-    decision = Decision(leg.put(brief=event.brief).with_parcel(parcel))
+    decision = Decision(leg.put(brief=event.brief, parcels=(*leg.parcels, parcel)))
     for request in leg.requests:
         decision = decision.and_then(_settle(decision.state, parcel.parcel_id, request, now))
     return decision.and_then(buy_what_is_missing(decision.state, desk, now))
@@ -172,7 +172,9 @@ def scanned_by_carrier(leg: OrderLeg, parcel_id: str, at: datetime, now: datetim
 
 
 def _hand(leg: OrderLeg, parcel: Parcel, by: str, at: datetime, now: datetime) -> Decision[OrderLeg]:
-    parcel = parcel.put(station=Station.HANDED, handed_at=at, handed_by=by, problem=None)
+    parcel = parcel.put(station=Station.HANDED, handed_at=at, handed_by=by)
+    if parcel.problem is not None:
+        parcel = parcel.put(problem=None)
     return Decision(leg.with_parcel(parcel), (shipped(leg, parcel),), timers=no_retry(parcel))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
@@ -52,20 +53,31 @@ def change(known: Carrier | None, wanted: Carrier) -> Decision[Carrier]:
 
 @dataclass(frozen=True)
 class Desk:
-    """Master data for decisions about labels; a missing warehouse or product is no obstacle. The trucks once looked up
-    are remembered: thousands of parcels wait for the same few."""
+    """Master data for decisions about labels; a missing warehouse or product is no obstacle. What was once looked up is
+    remembered: thousands of parcels wait for the same few trucks."""
 
     carriers: tuple[Carrier, ...] = ()
     sites: Mapping[str, WarehouseChanged] = field(default_factory=dict)
     products: Mapping[str, ProductChanged] = field(default_factory=dict)
     _trucks: dict[tuple[str, str], tuple[datetime, datetime]] = field(default_factory=dict, repr=False, compare=False)
 
+    _candidates: dict[tuple[str, tuple[str, ...]], tuple[Carrier, ...]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+
     def candidates(self, country: str, excluded: tuple[str, ...]) -> tuple[Carrier, ...]:
         """Carriers worth asking for a price."""
-        return tuple(c for c in self.carriers if c.active and c.carrier_id not in excluded and c.serves(country))
+        known = self._candidates.get((country, excluded))
+        if known is None:
+            known = self._candidates[country, excluded] = tuple(
+                c for c in self.carriers if c.active and c.carrier_id not in excluded and c.serves(country)
+            )
+        return known
 
-    def carrier(self, carrier_id: str) -> Carrier | None:
-        return next((c for c in self.carriers if c.carrier_id == carrier_id), None)
+    @cached_property
+    def reliability(self) -> Mapping[str, float]:
+        """The share of its parcels that a carrier brings on time."""
+        return {carrier.carrier_id: carrier.reliability for carrier in self.carriers}
 
     def leaves_at(self, warehouse_id: str, carrier_id: str, now: datetime) -> datetime:
         """When the carrier takes the parcel: its next cut-off at this warehouse, or now when it has none there."""

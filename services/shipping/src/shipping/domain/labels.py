@@ -57,14 +57,15 @@ def try_again(leg: OrderLeg, parcel_id: str, desk: Desk, now: datetime) -> Decis
 
 def _quote(leg: OrderLeg, parcel: Parcel, desk: Desk, now: datetime) -> Decision[OrderLeg]:
     attempt = parcel.label_attempt + 1
-    parcel = parcel.put(label_attempt=attempt)
     carriers = desk.candidates(leg.address().country, parcel.excluded)
     if not carriers:
         known = f"all that serve {leg.address().country} refused: {', '.join(parcel.excluded)}"
         reason = known if parcel.excluded else f"no active carrier serves {leg.address().country}"
-        return _fail(leg, parcel, reason, now)
+        return _fail(leg, parcel.put(label_attempt=attempt), reason, now)
     asked = [_reached(c.carrier_id, c.base_url, c.batch) for c in carriers]
-    parcel = parcel.put(label_state=LabelState.QUOTING, problem=None)
+    parcel = parcel.put(label_attempt=attempt, label_state=LabelState.BUYING)
+    if parcel.problem is not None:
+        parcel = parcel.put(problem=None)
     effect = Effect("quote_rates", _subject(parcel), {"carriers": asked, "shipment": _priced(leg, parcel, desk)})
     return Decision(leg.with_parcel(parcel), effects=(effect,))
 
@@ -108,8 +109,9 @@ def _address(address: Address) -> dict[str, str]:
 def quoted(
     leg: OrderLeg, parcel_id: str, subject: str, data: Data, request: Data, desk: Desk, now: datetime
 ) -> Decision[OrderLeg]:
-    """Rates are in: choose one and buy it, unless the label is not wanted any more."""
-    parcel = _current(leg, parcel_id, subject, LabelState.QUOTING)
+    """Rates are in: choose one and buy it, unless the label is not wanted any more. The order stays as it is: that the
+    purchase is under way, the effect itself knows."""
+    parcel = _current(leg, parcel_id, subject)
     if parcel is None:
         return Decision(leg)
     if not wants_label(leg, parcel):
@@ -124,7 +126,6 @@ def quoted(
     )
     if choice is None:
         return _fail(leg, parcel, _no_offers(data.get("errors", {})), now)
-    parcel = parcel.put(label_state=LabelState.BUYING)
     asked = next(c for c in request["carriers"] if c["carrier_id"] == choice.offer.carrier_id)
     ask = {
         **_reached(asked["carrier_id"], asked["base_url"], asked.get("batch", True)),
@@ -132,28 +133,33 @@ def quoted(
         "because": choice.because,
         "shipment": shipment(leg, parcel, desk),
     }
-    return Decision(leg.with_parcel(parcel), effects=(Effect("buy_label", _subject(parcel), ask),))
+    return Decision(leg, effects=(Effect("buy_label", _subject(parcel), ask),))
 
 
 def _offer(rate: Data, parcel: Parcel, desk: Desk, now: datetime) -> Offer:
     leaves = desk.leaves_at(parcel.warehouse_id, rate["carrier_id"], now)
     arrives = leaves + timedelta(hours=float(rate["transit_hours"]))
-    carrier = desk.carrier(rate["carrier_id"])
     return Offer(
         carrier_id=rate["carrier_id"], quote_id=rate.get("quote_id"), service=rate["service"], name=rate["name"],
         price=Decimal(str(rate["price"])), currency=rate["currency"], leaves_at=leaves, arrives_at=arrives,
         insured=rate.get("insured", False), signature=rate.get("signature", False),
-        reliability=carrier.reliability if carrier else 1.0,
+        reliability=desk.reliability.get(rate["carrier_id"], 1.0),
     )  # fmt: skip
 
 
 def _told(offer: Offer) -> dict[str, Any]:
     """The offer as the purchase keeps it: what the label is made of when it is bought."""
-    return {
+    told: dict[str, Any] = {
         "carrier_id": offer.carrier_id, "quote_id": offer.quote_id, "service": offer.service, "name": offer.name,
         "price": str(offer.price), "currency": offer.currency, "leaves_at": offer.leaves_at.isoformat(),
-        "arrives_at": offer.arrives_at.isoformat(), "insured": offer.insured, "signature": offer.signature,
+        "arrives_at": offer.arrives_at.isoformat(),
     }  # fmt: skip
+    return told | _cover(offer.insured, offer.signature)
+
+
+def _cover(insured: bool, signature: bool) -> dict[str, bool]:
+    """Care that was asked for; what is not there is not said."""
+    return {name: True for name, has in (("insured", insured), ("signature", signature)) if has}
 
 
 def _no_offers(errors: Mapping[str, str]) -> str:
@@ -171,19 +177,19 @@ def bought(leg: OrderLeg, parcel_id: str, data: Data, request: Data, now: dateti
         label_id=data["label_id"], carrier_id=offer["carrier_id"], base_url=request["base_url"],
         service=offer["service"], service_name=offer["name"], tracking_number=data["tracking_number"], tracking_url=data.get("tracking_url"),
         cost=Decimal(str(data.get("cost", offer["price"]))).quantize(CENT_PARTS), currency=data.get("currency", offer["currency"]),
-        leaves_at=offer["leaves_at"], expected_at=offer["arrives_at"], insured=offer["insured"],
-        signature=offer["signature"], chosen_because=request["because"],
+        leaves_at=offer["leaves_at"], expected_at=offer["arrives_at"], chosen_because=request["because"],
+        **_cover(offer.get("insured", False), offer.get("signature", False)),
     )  # fmt: skip
     if parcel.station is not Station.DOCK or not parcel.packed or leg.over is not None:
         parcel = parcel.put(label_state=LabelState.NONE)
         return Decision(leg.with_parcel(parcel), effects=(void(label, parcel_id),))
-    parcel = parcel.put(label=label, label_state=LabelState.BOUGHT, expected_at=label.expected_at, problem=None)
-    return Decision(leg.with_parcel(parcel))
+    parcel = parcel.put(label=label, label_state=LabelState.BOUGHT, expected_at=label.expected_at)
+    return Decision(leg.with_parcel(parcel if parcel.problem is None else parcel.put(problem=None)))
 
 
 def not_quoted(leg: OrderLeg, parcel_id: str, subject: str, error: str, now: datetime) -> Decision[OrderLeg]:
     """Nobody could be asked for rates; the timer asks again."""
-    parcel = _current(leg, parcel_id, subject, LabelState.QUOTING)
+    parcel = _current(leg, parcel_id, subject)
     return Decision(leg) if parcel is None else _fail(leg, parcel, f"no rates: {error}", now)
 
 
@@ -191,7 +197,7 @@ def not_bought(
     leg: OrderLeg, parcel_id: str, subject: str, error: str, request: Data, desk: Desk, now: datetime
 ) -> Decision[OrderLeg]:
     """The chosen carrier would not sell: the others are asked, without it."""
-    parcel = _current(leg, parcel_id, subject, LabelState.BUYING)
+    parcel = _current(leg, parcel_id, subject)
     if parcel is None:
         return Decision(leg)
     refused_by = request["offer"]["carrier_id"]
@@ -233,10 +239,11 @@ def no_retry(parcel: Parcel) -> tuple[CancelTimer, ...]:
     return (CancelTimer(LABEL_RETRY, parcel.parcel_id),) if failed else ()
 
 
-def _current(leg: OrderLeg, parcel_id: str, subject: str, state: LabelState) -> Parcel | None:
+def _current(leg: OrderLeg, parcel_id: str, subject: str) -> Parcel | None:
     """The parcel, if this result answers what it waits for; an answer to an earlier attempt is void."""
     parcel = leg.parcel(parcel_id)
-    return parcel if parcel and parcel.label_state is state and _subject(parcel) == subject else None
+    wanted = parcel is not None and parcel.label_state is LabelState.BUYING
+    return parcel if parcel and wanted and _subject(parcel) == subject else None
 
 
 def _subject(parcel: Parcel) -> str:

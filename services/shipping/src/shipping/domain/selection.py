@@ -62,13 +62,13 @@ def choose(offers: tuple[Offer, ...], *, promise_by: datetime, valuable: bool, p
         return None
     if on_time:
         best = min(candidates, key=lambda o: (o.expected_cost, o.arrives_at, o.carrier_id, o.service))
-        rule = f"cheapest of {len(on_time)} service(s) that arrive by {promise_by:%d %b %H:%M}"
+        rule = f"cheapest of {len(on_time)} service(s) that arrive by {_moment(promise_by)}"
     else:
         best = min(candidates, key=lambda o: (o.arrives_at, o.expected_cost, o.carrier_id, o.service))
-        rule = f"none of {len(pool)} service(s) arrives by {promise_by:%d %b %H:%M}; this one is the earliest"
+        rule = f"none of {len(pool)} service(s) arrives by {_moment(promise_by)}; this one is the earliest"
     facts = (
         f"{best.carrier_id} {best.name}: {best.price.quantize(Decimal('0.01'))} {best.currency}, "
-        f"arrives {best.arrives_at:%d %b %H:%M}, {best.reliability:.0%} on time"
+        f"arrives {_moment(best.arrives_at)}, {best.reliability:.0%} on time"
     )
     return Choice(offer=best, because="; ".join([f"{facts} ({rule})", *notes]))
 
@@ -85,3 +85,11 @@ def _careful(offers: tuple[Offer, ...]) -> tuple[tuple[Offer, ...], str]:
     if signed:
         return signed, "valuable: signed for, nobody offers insurance"
     return offers, "valuable, but nobody offers insurance or a signature"
+
+
+_MONTHS = ("", "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def _moment(at: datetime) -> str:
+    """Day and time as people read them, without a year; not `strftime`, whose months depend on the machine's language."""
+    return f"{at.day:02d} {_MONTHS[at.month]} {at.hour:02d}:{at.minute:02d}"

@@ -50,8 +50,7 @@ class LabelState(StrEnum):
     """How far the label is."""
 
     NONE = "none"
-    QUOTING = "quoting"
-    BUYING = "buying"
+    BUYING = "buying"  # rates are asked for, then the label
     BOUGHT = "bought"
     FAILED = "failed"  # a person sees it, a timer tries again
 
