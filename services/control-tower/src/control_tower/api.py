@@ -199,7 +199,7 @@ async def board(
     limit: Annotated[int, Query(ge=1, le=500)] = 200,
     after: After = 0,
 ) -> RowList:
-    """Open orders, the most urgent first; ended ones, the newest first, when their stage is asked for; both when
+    """Open orders, the most urgent first; ended ones, the last to end first, when their stage is asked for; both when
     something is searched (H1)."""
     chosen = {n: v for n, v in (("stage", stage), ("light", light), ("channel", channel), ("tier", tier)) if v}
 

@@ -40,13 +40,13 @@ ORDERS: dict[str, Callable[[Card], tuple[Any, ...]]] = {"urgency": _urgency, "pr
 
 
 def list_of(chosen: Mapping[str, str], order_by: tuple[str, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Conditions and order of a list. Ended orders are many and have no urgency any more: the newest come first."""
+    """Conditions and order of a list. Ended orders are many and have no urgency any more: the last to end come first."""
     where: dict[str, Any] = dict(chosen)
     if "tier" in where:
         where["tier_rank"] = RANKS[where["tier"]]  # the index knows ranks
     if where.get("stage") in ENDED:
         where["ended"] = where.pop("stage")
-        return where, SORTS["newest"]
+        return where, ("-ended_at", "-order_id")
     return where | {"ended": None}, order_by
 
 

@@ -90,6 +90,7 @@ CARDS = Collection(
         Column("deadline", MOMENT),
         Column("promise_by", MOMENT),
         Column("ended", sa.Text()),
+        Column("ended_at", MOMENT),
     ),
 )
 _CARD = CARDS.table.c
@@ -109,7 +110,7 @@ for index in (
         postgresql_where=sa.and_(_CARD.ended.is_(None), _CARD.light == sa.literal_column("'red'")),
     ),
     sa.Index(
-        "ix_card_ended", _CARD.ended, _CARD.order_id, _CARD.channel, _CARD.tier_rank,
+        "ix_card_ended", _CARD.ended, _CARD.ended_at, _CARD.order_id, _CARD.channel, _CARD.tier_rank,
         postgresql_where=_CARD.ended.is_not(None),
     ),
 ):  # fmt: skip

@@ -7,12 +7,21 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tower_kit import Story, Tower
+from tower_kit import UNITS, Story, Tower, at
 
 from control_tower.feed import LIMIT, Feed
 from control_tower.handlers import handlers
 from control_tower.store import CARDS, CHANGES
-from expedite_events import Lane, PersonChanged, ProductChanged, Stage, StockLevelChanged, Tier
+from expedite_events import (
+    Lane,
+    OrderClosed,
+    PersonChanged,
+    ProductChanged,
+    Stage,
+    StockLevelChanged,
+    Tier,
+    Units,
+)
 from expedite_messaging.migrate import drift
 from expedite_messaging.testing import create_database, drop_database, postgres_engine
 
@@ -49,7 +58,7 @@ async def a_day(tower: Tower) -> None:
 
 
 async def test_lists_are_filtered_and_sorted(tower: Tower) -> None:
-    """H1: the most urgent first; ended orders, the newest first, only when asked for."""
+    """H1: the most urgent first; ended orders, the last to end first, only when asked for."""
     await a_day(tower)
     assert await tower.ids() == [number(n) for n in (2, 4, 3, 5, 6, 1)]
     assert await tower.ids(sort="promise") == [number(n) for n in (1, 3, 2, 4, 5, 6)]
@@ -59,13 +68,18 @@ async def test_lists_are_filtered_and_sorted(tower: Tower) -> None:
     assert await tower.ids(channel="shopify") == [number(n) for n in (3, 6)]
     assert await tower.ids(light="green") == [number(5)]
     assert await tower.ids(stage="closed") == [number(7)]
+    later = OrderClosed(
+        order_id=number(1), delivered=UNITS, cancelled=Units(), confirmed_by="clock", closed_at=at(900), customer=None
+    )
+    await tower.hears(later)
+    assert await tower.ids(stage="closed") == [number(1), number(7)]
     assert await tower.ids(stage="cancelled", tier="urgent") == []
     first = await tower.asks("/board", limit=4)
     assert first["next"] == 4 and await tower.ids(limit=4, after=4) == [number(6), number(1)]
     stages = {s["stage"]: s for s in (await tower.asks("/summary"))["stages"]}
-    assert stages["stock_lock"] == {"stage": "stock_lock", "green": 0, "yellow": 2, "red": 0}
+    assert stages["stock_lock"] == {"stage": "stock_lock", "green": 0, "yellow": 1, "red": 0}
     kpi = (await tower.asks("/summary"))["kpi"]
-    assert (kpi["open"], kpi["red"], kpi["closed"], kpi["cancelled"]) == (6, 0, 1, 1)
+    assert (kpi["open"], kpi["red"], kpi["closed"], kpi["cancelled"]) == (5, 0, 2, 1)
 
 
 async def test_search_finds_the_beginning_of_a_number_a_name_a_tag_a_tracking_number(tower: Tower) -> None:
