@@ -24,12 +24,18 @@ SELECT key, extract(epoch FROM min(at))::float8 AS at FROM ledger
 WHERE topic = ANY($1::text[]) AND key = ANY($2::text[]) GROUP BY key
 """
 _KEYS = "SELECT count(DISTINCT key) FROM ledger WHERE topic = ANY($1::text[])"
-_QUEUED = "SELECT count(DISTINCT order_id) FROM task WHERE kind = 'pick'"
-_TOLD = "SELECT count(*) FROM message WHERE kind = 'shipped'"
-_TOLD_AT = (
-    "SELECT extract(epoch FROM max(decided_at))::float8 FROM message WHERE kind = 'shipped' AND order_id = ANY($1)"
-)
-_MAILED = "SELECT count(*) FROM message WHERE kind = 'shipped' AND status = 'sent'"
+_QUEUED = "SELECT count(*) FROM task WHERE kind = 'pick'"
+_TOLD = "SELECT count(*) FROM message WHERE message_id LIKE '%.shipped.%'"
+_TOLD_AT = """
+SELECT extract(epoch FROM max(decided_at))::float8 FROM message
+WHERE message_id LIKE '%.shipped.%' AND split_part(message_id, '.', 1) = ANY($1::text[])
+"""
+_ALL_TOLD = """
+SELECT count(DISTINCT split_part(message_id, '.', 1)) FROM message
+WHERE message_id LIKE '%.shipped.%' AND split_part(message_id, '.', 1) = ANY($1::text[])
+"""
+_ALL_BOARD = "SELECT count(*) FROM card WHERE stage IN ('track', 'confirm', 'closed') AND order_id = ANY($1::text[])"
+_MAILED = "SELECT count(*) FROM message WHERE message_id LIKE '%.shipped.%' AND status = 'sent'"
 _BOARD = "SELECT count(*) FROM card WHERE stage IN ('track', 'confirm', 'closed')"
 
 
@@ -70,6 +76,13 @@ class Books:
             return int(await self.value("control-tower", _BOARD))
         service, topic = STATIONS[hop]
         return int(await self.value(service, _KEYS, _lanes(topic)))
+
+    async def all_at(self, hop: str, ids: Sequence[str]) -> bool:
+        """Whether each of these orders has reached the hop (`told`, `board` or `shipped`)."""
+        if hop == "shipped":
+            return len(await self.moments(hop, ids)) == len(ids)
+        service, sql = ("notifier", _ALL_TOLD) if hop == "told" else ("control-tower", _ALL_BOARD)
+        return bool(await self.value(service, sql, list(ids)) == len(set(ids)))
 
     async def moments(self, hop: str, ids: Sequence[str]) -> dict[str, float]:
         """When each of these orders reached a hop of STATIONS (epoch seconds, just before its commit)."""

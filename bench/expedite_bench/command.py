@@ -12,7 +12,7 @@ from typing import Any
 from expedite_bench import facts, report
 from expedite_bench.bench import Bench, Figures, medians
 from expedite_bench.catalogue import BENCHES
-from expedite_bench.ground import Invalid, opened, told
+from expedite_bench.ground import UNPACED, Invalid, opened, told
 from expedite_local.errors import LocalError
 
 
@@ -72,7 +72,11 @@ async def _run(bench: Bench, size: dict[str, Any], options: Options) -> int:
     runs = []
     for serial in range(1, count + 1):
         told(f"run {serial} of {count}: a fresh system")
-        runs.append(await one(bench, size, peers=options.peers and not options.profile, profile=options.profile))
+        runs.append(
+            await one(
+                bench, size, quick=options.quick, peers=options.peers and not options.profile, profile=options.profile
+            )
+        )
     median = medians(runs)
     verdicts = report.verdicts(bench, median)
     print(f"\n{report.table(bench, median, runs)}\n")
@@ -88,9 +92,11 @@ async def _run(bench: Bench, size: dict[str, Any], options: Options) -> int:
     return 0
 
 
-async def one(bench: Bench, size: dict[str, Any], *, peers: bool, profile: tuple[str, ...] = ()) -> Figures:
+async def one(
+    bench: Bench, size: dict[str, Any], *, quick: bool, peers: bool, profile: tuple[str, ...] = ()
+) -> Figures:
     """One run: measure, audit, then the peers on the same servers. Raises Invalid when its figures are worth nothing."""
-    async with opened(bench.services, profile=profile) as ground:
+    async with opened(bench.services, profile=profile, extra=UNPACED if quick else None) as ground:
         figures = await bench.run(ground, size)
         told("measured; now the audit")
         figures["audit"] = await ground.audited()

@@ -51,7 +51,7 @@ async def run(ground: Ground, size: Size) -> Figures:
     await warm_up(ground)
     told(f"{size['urgent']} urgent orders on an idle system, one every {size['every_s'] * 1000:.0f} ms")
     idle = await urgent(ground, size["urgent"], size["every_s"])
-    async with queued(ground, size["backlog"]) as backlog, ground.crew():
+    async with queued(ground, size["backlog"], drains=size["drains"]) as backlog, ground.crew():
         waiting = await backlog.places(ground)
         told(f"draining ({waiting}); {size['urgent']} urgent orders meanwhile")
         under = await urgent(ground, size["urgent"], size["every_s"])
@@ -83,6 +83,6 @@ BENCH = Bench(
     ),
     run=run,
     beside=beside,
-    full={"urgent": 400, "every_s": 1 / 15, "backlog": 100_000},
-    quick={"urgent": 20, "every_s": 0.1, "backlog": 300},
+    full={"urgent": 400, "every_s": 1 / 15, "backlog": 100_000, "drains": True},
+    quick={"urgent": 20, "every_s": 0.1, "backlog": 300, "drains": True},
 )

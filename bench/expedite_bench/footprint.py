@@ -28,7 +28,7 @@ async def run(ground: Ground, size: Size) -> Figures:
     peak: dict[str, float] = {}
     sampling = asyncio.create_task(_sample(ground, peak))
     try:
-        flow = await through(ground, [order(f"{name}-{n}", ground.goods.skus) for n in range(count)])
+        flow, _ = await through(ground, [order(f"{name}-{n}", ground.goods.skus) for n in range(count)])
     finally:
         sampling.cancel()
         with contextlib.suppress(asyncio.CancelledError):

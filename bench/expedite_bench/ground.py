@@ -9,7 +9,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,9 +32,12 @@ from expedite_local.services import select
 from expedite_local.up import Options, System
 
 BENCH = Path(__file__).resolve().parents[1]
-STALL_S = 180.0
+STALL_S = 60.0
 REST_S = 60.0
 BY = "tom"
+UNPACED = {"NOTIFIER_MAILS_PER_S": "0"}
+"""For short runs: mail leaves at once, so that everything rests soon and the audit can be strict."""
+_PARKED = "SELECT topic, key, reason FROM parked WHERE reason IS NOT NULL ORDER BY seq LIMIT 3"
 
 
 class Invalid(Exception):
@@ -123,6 +126,17 @@ class Ground:
         found: dict[str, Any] = orjson.loads(said)
         return found
 
+    async def diagnosis(self) -> str:
+        """Why nothing moves: orders by hop, what is parked and why, and the last errors in the logs."""
+        lines = []
+        for service in self.snapshot.databases:
+            rows = await self.books.rows(service, _PARKED)
+            lines += [f"{service} parked {row['topic']} of {row['key']}: {row['reason']}" for row in rows]
+        for path in sorted(self.system.home.logs.glob("*.log")):
+            said = [line for line in path.read_text(errors="replace").splitlines() if "rror" in line]
+            lines += [f"{path.stem}: {line[:300]}" for line in said[-2:]]
+        return "\n".join(lines) or "nothing is parked, the logs hold no error"
+
     async def audited(self) -> dict[str, Any]:
         """What must hold whatever was measured: nothing parked, no process died, the audit clean. Raises Invalid."""
         for undo in self.restore:
@@ -134,7 +148,7 @@ class Ground:
             raise Invalid(f"ended and started again meanwhile: {', '.join(died)}")
         parked = await self.books.parked()
         if parked:
-            raise Invalid(f"{parked} events are parked")
+            raise Invalid(f"{parked} events are parked:\n{await self.diagnosis()}")
         secrets = read_json(self.system.home.secrets_file) or {}
         findings = await audit.settled(
             snapshot,
@@ -194,10 +208,10 @@ async def tool(module: str, orders: dict[str, Any]) -> asyncio.subprocess.Proces
 
 @asynccontextmanager
 async def opened(
-    services: Sequence[str] = (), *, profile: Sequence[str] = (), scale: dict[str, int] | None = None
+    services: Sequence[str] = (), *, profile: Sequence[str] = (), extra: Mapping[str, str] | None = None
 ) -> AsyncIterator[Ground]:
     """A system of our own on empty data and free ports, with master data and stock; nothing of it is left behind.
-    `profile`: processes to profile whenever `Ground.profiling` says so."""
+    `profile`: processes to profile whenever `Ground.profiling` says so. `extra`: settings of all processes."""
     for name in ("DATABASE_URL", "KAFKA_BOOTSTRAP"):
         os.environ.pop(name, None)  # a bench fills what it finds: never somebody's servers
     client.PATIENCE_S = 600.0
@@ -207,12 +221,10 @@ async def opened(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="expedite-bench-")))
         home = Home(folder / "home")
         stack.enter_context(state.hold(home))
-        environment = {"EXPEDITE_LOG_LEVEL": "WARNING"}
+        environment = {"EXPEDITE_LOG_LEVEL": "WARNING", **(extra or {})}
         if profile:
             environment |= profiles.environment(folder, BENCH / "profiling")
-        options = Options(
-            services=chosen, scale=scale or {}, port_base=0, fresh=True, show_logs=False, extra=environment
-        )
+        options = Options(services=chosen, port_base=0, fresh=True, show_logs=False, extra=environment)
         system = System(home, options, Screen())
         began = time.perf_counter()
         await stack.enter_async_context(_running(system))

@@ -17,7 +17,7 @@ from expedite_local.audit import rest
 TEMPLATES = 4
 CONNECTIONS = 2
 _REST_S = 120.0
-_PARCELS = "SELECT order_id, carrier_id, tracking_number FROM parcel WHERE order_id = ANY($1::text[])"
+_PARCELS = "SELECT carrier_id, tracking_number FROM parcel WHERE split_part(parcel_id, '-P', 1) = ANY($1::text[])"
 _CLOSED = "SELECT count(*) FROM card WHERE stage = 'closed' AND order_id = ANY($1::text[])"
 _ONE = "SELECT order_id FROM card WHERE order_id LIKE '%' || $1 || '%' LIMIT 1"
 
@@ -35,7 +35,7 @@ async def run(ground: Ground, size: Size) -> Figures:
     await warm_up(ground)
     orders, name = size["orders"], ground.name("e")
     told(f"{orders:,} orders with nothing else in the databases")
-    empty = await through(ground, [order(f"{name}-{n}", ground.goods.skus) for n in range(orders)])
+    empty, _ = await through(ground, [order(f"{name}-{n}", ground.goods.skus) for n in range(orders)])
     finished, unfinished = await _templates(ground)
     told(f"copying {size['finished']:,} finished and {size['open']:,} open orders into every table")
     await copy(ground, finished, size["finished"])
@@ -43,7 +43,7 @@ async def run(ground: Ground, size: Size) -> Figures:
     # The same query plans as after a night of autovacuum.
     name = ground.name("f")
     told(f"{orders:,} orders beside them")
-    full = await through(ground, [order(f"{name}-{n}", ground.goods.skus) for n in range(orders)])
+    full, _ = await through(ground, [order(f"{name}-{n}", ground.goods.skus) for n in range(orders)])
     queries = await _ask_board(ground, size["queries"])
     return {
         "empty_per_s": empty["orders_per_s"],

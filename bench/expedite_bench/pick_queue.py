@@ -11,10 +11,10 @@ from expedite_bench.orders import WAREHOUSE
 
 LOOK_S = 0.01
 ASK_S = 0.5
-URGENT = 0
-"""The rank of the urgent tier: the queue is sorted by rank first."""
 
-_FIRST = "SELECT order_id FROM task WHERE order_id = ANY($1::text[]) AND kind = 'pick' GROUP BY order_id HAVING min(rank) = $2"
+_FIRST = """
+SELECT split_part(task_id, '-F', 1) FROM task WHERE task_id = ANY($1::text[]) AND doc ->> 'tier' = 'urgent'
+"""
 _PACKED = """
 SELECT key, extract(epoch FROM min(at))::float8 AS at FROM ledger
 WHERE topic IN ('Packed', 'Packed.express') AND key = ANY($1::text[]) GROUP BY key
@@ -37,8 +37,8 @@ class QueueWatch:
         moved = time.monotonic()
         while not self.closed.is_set() or self.awaited:
             if self.awaited:
-                waiting = list(self.awaited)
-                rows = await self.ground.books.rows("fulfillment", _FIRST, waiting, URGENT)
+                tasks = [f"{order_id}-F1" for order_id in self.awaited]
+                rows = await self.ground.books.rows("fulfillment", _FIRST, tasks)
                 now = time.time()
                 for row in rows:
                     self.seen[row[0]] = now

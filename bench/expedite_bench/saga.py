@@ -13,7 +13,8 @@ async def run(ground: Ground, size: Size) -> Figures:
     await warm_up(ground)
     name = ground.name("r")
     told(f"{size['orders']:,} orders from bulk intake to shipped, told and on the board")
-    return await through(ground, [order(f"{name}-{n}", ground.goods.skus) for n in range(size["orders"])])
+    figures, _ = await through(ground, [order(f"{name}-{n}", ground.goods.skus) for n in range(size["orders"])])
+    return figures
 
 
 async def beside(ground: Ground, size: Size, figures: Figures) -> Figures:

@@ -17,7 +17,7 @@ AGO = timedelta(days=7)
 """The copied orders were taken in that long ago, so that their clocks have run out whenever their timers fire."""
 LEAD_S = 5.0
 
-_TEMPLATE = "SELECT count(*) FROM timer WHERE subject LIKE $1 || '-F%/prepare'"
+_TEMPLATE = "SELECT count(*) FROM orders WHERE order_id = $1 AND doc::text LIKE '%-F1%'"
 _PUT_OFF = "UPDATE timer SET due_at = business_now() + interval '1 day' + (right(key, 7)::int % 2592000) * interval '1 s' WHERE key LIKE $1"
 _DUE = """
 UPDATE timer SET due_at = to_timestamp($2::float8 + (right(key, 7)::int - 1) * $3::float8)

@@ -16,7 +16,7 @@ DUPLICATES = 0.2
 """Share of all requests that repeat an earlier one byte by byte."""
 
 _PARCELS = """
-SELECT carrier_id, tracking_number FROM parcel WHERE order_id = ANY($1::text[]) AND tracking_number IS NOT NULL
+SELECT carrier_id, tracking_number FROM parcel WHERE split_part(parcel_id, '-P', 1) = ANY($1::text[]) AND tracking_number IS NOT NULL
 ORDER BY parcel_id
 """
 _KEPT = "SELECT state, count(*) AS n FROM tracking_delivery GROUP BY 1"
@@ -27,11 +27,8 @@ async def run(ground: Ground, size: Size) -> Figures:
     await warm_up(ground)
     name = ground.name("p")
     told(f"{size['parcels']:,} parcels are shipped first")
-    await through(ground, [order(f"{name}-{n}", ground.goods.skus) for n in range(size["parcels"])])
-    ids = await ground.books.rows(
-        "order-intake", "SELECT order_id FROM intake_order WHERE doc::text LIKE $1", f"%{name}-%"
-    )
-    parcels = await ground.books.rows("shipping", _PARCELS, [row[0] for row in ids])
+    _, ids = await through(ground, [order(f"{name}-{n}", ground.goods.skus) for n in range(size["parcels"])])
+    parcels = await ground.books.rows("shipping", _PARCELS, ids)
     sent = [one for way in webhooks(ground, parcels) for one in way]
     drawn = random.Random("webhooks")
     again = drawn.sample(sent, round(len(sent) * DUPLICATES / (1 - DUPLICATES)))
