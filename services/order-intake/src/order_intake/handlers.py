@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeVar
+from datetime import datetime
 
 from expedite_events import (
     CancelRefused,
@@ -31,55 +30,37 @@ from order_intake.settings import policy
 from order_intake.store import AWAITED, ORDERS, PRODUCTS
 
 handlers = Handlers("order-intake")
-E = TypeVar("E", bound=OrderEvent)
 
 REEXAMINE = "reexamine"  # timer kind: verify an order again, now
 _PAGE = 500
 
 
-async def _each(batch: Batch[Received[E]], tx: Tx, decide: Callable[[Order, E], Decision[Order]]) -> None:
+def _decide(order: Order, event: OrderEvent, now: datetime) -> Decision[Order]:
+    match event:
+        case Shipped():
+            return shipped(order, event)
+        case Delivered():
+            return delivered(order, event, policy())
+        case UnitsCancelled() | CancelRefused():
+            return answered(order, event, now, policy())
+        case ShipmentLost() | ParcelReturned():
+            return came_back(order, event)
+    raise TypeError(f"{type(event).__name__} is not for the order")
+
+
+async def on_order_news(batch: Batch[Received[OrderEvent]], tx: Tx) -> None:
+    """What others did with an order: a carrier has a parcel, lost it, brought it back or delivered it (with the last unit
+    the confirm clock starts); a custodian answers a cancel request. One load and one save, whatever a poll brings."""
     orders = await tx.load(ORDERS, batch.keys)
     for received in batch:
         order = orders.get(received.key)
         if order is None:
             raise Illegal(f"{type(received.event).__name__} for {received.key}, an order that was never accepted")
-        tx.apply(received, orders, decide(order, received.event))
+        tx.apply(received, orders, _decide(order, received.event, tx.now))
 
 
-@handlers.on(UnitsCancelled)
-async def on_units_cancelled(batch: Batch[Received[UnitsCancelled]], tx: Tx) -> None:
-    """A custodian says yes; when it was the last open unit, the order is cancelled or waits for its confirmation."""
-    await _each(batch, tx, lambda order, event: answered(order, event, tx.now, policy()))
-
-
-@handlers.on(CancelRefused)
-async def on_cancel_refused(batch: Batch[Received[CancelRefused]], tx: Tx) -> None:
-    """A custodian says no; a quantity request goes on with other units."""
-    await _each(batch, tx, lambda order, event: answered(order, event, tx.now, policy()))
-
-
-@handlers.on(Shipped)
-async def on_shipped(batch: Batch[Received[Shipped]], tx: Tx) -> None:
-    """A carrier has the parcel."""
-    await _each(batch, tx, shipped)
-
-
-@handlers.on(ShipmentLost)
-async def on_shipment_lost(batch: Batch[Received[ShipmentLost]], tx: Tx) -> None:
-    """The units of a lost parcel are upstream again."""
-    await _each(batch, tx, came_back)
-
-
-@handlers.on(ParcelReturned)
-async def on_parcel_returned(batch: Batch[Received[ParcelReturned]], tx: Tx) -> None:
-    """The units of a returned parcel are upstream again."""
-    await _each(batch, tx, came_back)
-
-
-@handlers.on(Delivered)
-async def on_delivered(batch: Batch[Received[Delivered]], tx: Tx) -> None:
-    """Units reached the customer; with the last one the confirm clock starts."""
-    await _each(batch, tx, lambda order, event: delivered(order, event, policy()))
+for _event in (UnitsCancelled, CancelRefused, Shipped, ShipmentLost, ParcelReturned, Delivered):
+    handlers.on(_event)(on_order_news)
 
 
 @handlers.on(RaiseRequested)
