@@ -18,6 +18,7 @@ import httpx
 from expedite_local import warden
 from expedite_local.errors import StartFailed
 from expedite_local.logs import Lines, RotatingFile, Terminal
+from expedite_local.nursery import Born, Nursery
 
 StateName = Literal["waiting", "starting", "ready", "backoff", "stopping", "stopped", "failed"]
 _POLL_SECONDS = 0.1
@@ -99,14 +100,16 @@ class Child:
         terminal: Terminal,
         client: httpx.AsyncClient,
         on_change: Callable[[], None],
+        nursery: Nursery | None = None,
     ) -> None:
-        """Describe the process; nothing runs yet."""
+        """Describe the process; nothing runs yet. nursery: where it may be born faster."""
         self.spec, self.log = spec, log
         self.state: StateName = "waiting"
         self.restarts = 0
         self.ready, self.failed = asyncio.Event(), asyncio.Event()
         self._terminal, self._client, self._on_change = terminal, client, on_change
-        self._process: asyncio.subprocess.Process | None = None
+        self._nursery = nursery
+        self._process: asyncio.subprocess.Process | Born | None = None
         self._started = 0.0
         self._pump: asyncio.Task[None] | None = None
         self._recent: deque[str] = deque(maxlen=_SHOWN_ON_FAILURE)
@@ -138,6 +141,19 @@ class Child:
 
     async def _spawn(self) -> None:
         self._become("starting")
+        process = await self._born() or await self._executed()
+        self._process = process
+        warden.guard(process.pid, warden.PROCESSES)
+        self._started = warden.started_at(process.pid) or time.time()
+        self._pump = asyncio.create_task(self._read(process))
+        self._on_change()
+
+    async def _born(self) -> Born | None:
+        if self._nursery is None or not self._nursery.serves(self.spec.argv, self.spec.env):
+            return None
+        return await self._nursery.bear(self.spec.argv, self.spec.env, self.spec.nice)
+
+    async def _executed(self) -> asyncio.subprocess.Process:
         process = await asyncio.create_subprocess_exec(
             *self.spec.argv,
             stdin=asyncio.subprocess.DEVNULL,
@@ -147,17 +163,13 @@ class Child:
             # A group of its own: Ctrl-C reaches us alone, and we stop the children in order.
             start_new_session=True,
         )
-        self._process = process
-        warden.guard(process.pid, warden.PROCESSES)
-        self._started = warden.started_at(process.pid) or time.time()
         if self.spec.nice:
             # Set from here, before its threads exist: on Linux niceness belongs to threads and is inherited.
             with contextlib.suppress(ProcessLookupError):
                 os.setpriority(os.PRIO_PROCESS, process.pid, os.getpriority(os.PRIO_PROCESS, 0) + self.spec.nice)
-        self._pump = asyncio.create_task(self._read(process))
-        self._on_change()
+        return process
 
-    async def _read(self, process: asyncio.subprocess.Process) -> None:
+    async def _read(self, process: asyncio.subprocess.Process | Born) -> None:
         file = RotatingFile(self.log)
 
         def emit(line: bytes) -> None:

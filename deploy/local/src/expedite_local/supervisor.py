@@ -15,14 +15,15 @@ from expedite_local.child import Child, ProcessSpec, ProcessStatus, StateName
 from expedite_local.errors import LocalError, StartFailed
 from expedite_local.home import Home
 from expedite_local.logs import Terminal
+from expedite_local.nursery import Nursery
 
 
 class Supervisor:
     """Runs the processes of one system. `await start()`, later `await stop()`; crashed ones come back by themselves.
 
     on_change: called (on the event loop) after every change of any process's state.
-    at_once: how many processes may be starting at the same time; by default one per core, because
-    interpreters that load together only make each other late.
+    at_once: how many processes may be starting at the same time; by default two per core: half of a start is waiting
+    for servers.
     """
 
     def __init__(
@@ -38,7 +39,8 @@ class Supervisor:
         self._home = home
         self._terminal = terminal or Terminal(max((len(s.name) for s in specs), default=0))
         self._on_change = on_change
-        self._starting = asyncio.Semaphore(at_once or max(2, os.cpu_count() or 2))
+        self._starting = asyncio.Semaphore(at_once or 2 * max(2, os.cpu_count() or 2))
+        self._nursery = Nursery()
         self._children: dict[str, Child] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._client: httpx.AsyncClient | None = None
@@ -53,7 +55,7 @@ class Supervisor:
         self._client = httpx.AsyncClient(trust_env=False, timeout=5.0)
         for spec in self.specs:
             self._children[spec.name] = Child(
-                spec, self._home.logs / f"{spec.name}.log", self._terminal, self._client, self._on_change
+                spec, self._home.logs / f"{spec.name}.log", self._terminal, self._client, self._on_change, self._nursery
             )
         for name, child in self._children.items():
             self._tasks[name] = asyncio.create_task(self._run(child), name=f"supervise {name}")
@@ -103,6 +105,7 @@ class Supervisor:
             child.terminate()
         deadline = time.monotonic() + grace
         await asyncio.gather(*(child.wait_gone(deadline) for child in children))
+        await self._nursery.close()
         if self._client is not None:
             with contextlib.suppress(Exception):
                 await self._client.aclose()
