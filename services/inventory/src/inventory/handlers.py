@@ -46,7 +46,7 @@ from inventory.store import BOOKINGS, CARRIERS, ORDERS, WAREHOUSES
 
 handlers = Handlers("inventory")
 handlers.every(0.5)(jobs.fill)
-handlers.every(1.0)(jobs.publish_levels)
+handlers.every(2.0)(jobs.publish_levels)
 
 
 async def serve(batch: Batch[Received[Any]], tx: Tx) -> None:
