@@ -61,7 +61,7 @@ async def dock(
 async def hand_over(parcel_id: Id, body: HandOver, engine: EngineDep, runtime: RuntimeDep, caller: Crew) -> Outcome:
     """The scan at the truck. Refused with the reason for parcels that must not leave; from here on a cancel is refused."""
     group = runtime.shared("shipping.hand-overs", lambda: Group(engine, keys=lambda scan: (scan.order_id,), work=_load))
-    answer = await group.submit(_Scan(parcel_id, body.by, body.scanned))
+    answer = await group.submit(_Scan(order_of(parcel_id), parcel_id, body.by, body.scanned))
     if answer is None:
         raise unknown_parcel(parcel_id)
     if isinstance(answer, Refused):
@@ -72,7 +72,7 @@ async def hand_over(parcel_id: Id, body: HandOver, engine: EngineDep, runtime: R
 @router.post("/warehouses/{warehouse_id}/hand-overs", response_model=HandOverResults)
 async def hand_overs(warehouse_id: Id, body: HandOvers, engine: EngineDep, caller: Crew) -> Response:
     """A truck is loaded: up to 500 parcels at once, each with its own answer."""
-    scans = {p: _Scan(p, body.by, warehouse_id=warehouse_id) for p in body.parcel_ids}
+    scans = {p: _Scan(order_of(p), p, body.by, warehouse_id=warehouse_id) for p in body.parcel_ids}
     answers, parked = await _load_all(engine, list(scans.values()))
     results = [_result(scan, answers.get(scan.parcel_id), parked) for scan in scans.values()]
     return answered(HandOverResults(results=results))
@@ -82,14 +82,11 @@ async def hand_overs(warehouse_id: Id, body: HandOvers, engine: EngineDep, calle
 class _Scan:
     """A parcel at a truck; with the warehouse of the truck when the whole truck is loaded at once."""
 
+    order_id: str
     parcel_id: str
     by: str
     scanned: str | None = None
     warehouse_id: str | None = None
-
-    @property
-    def order_id(self) -> str:
-        return order_of(self.parcel_id)
 
 
 Loaded = Outcome | Refused | None  # None: there is no such parcel

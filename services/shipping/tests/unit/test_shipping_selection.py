@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -57,7 +56,7 @@ def test_an_unreliable_carrier_must_be_cheaper() -> None:
     """F1: reliability is weighed into the price."""
     shaky, solid = offer("A", "9.00", 24, reliability=0.7), offer("B", "10.00", 24, "city-dash", reliability=0.98)
     assert pick(shaky, solid)[0] == "B"
-    assert pick(replace(shaky, price=Decimal("6.00")), solid)[0] == "A"
+    assert pick(shaky._replace(price=Decimal("6.00")), solid)[0] == "A"
 
 
 def test_valuables_say_when_nobody_covers_them() -> None:

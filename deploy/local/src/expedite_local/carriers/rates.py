@@ -107,4 +107,4 @@ def _rate(profile: Profile, service: Service, ask: Mapping[str, Any]) -> dict[st
 
 def _country(ask: Mapping[str, Any], end: str) -> str | None:
     place = ask.get(end)
-    return place.get("country") if isinstance(place, Mapping) else None
+    return place.get("country") if isinstance(place, dict) else None

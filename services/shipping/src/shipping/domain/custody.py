@@ -28,7 +28,7 @@ from expedite_events import (
 )
 from shipping.domain.desk import Desk
 from shipping.domain.labels import buy_what_is_missing, no_retry, void
-from shipping.domain.state import End, OrderLeg, Parcel, Request, Station, Waiting
+from shipping.domain.state import End, OrderLeg, Parcel, Request, Station, Waiting, kept
 
 SHIPPING = "shipping"
 TOO_LATE = "The parcel is already with the carrier: it cannot be stopped any more. Offer the customer a return."
@@ -47,7 +47,7 @@ def receive(leg: OrderLeg, event: Packed, desk: Desk, now: datetime) -> Decision
     """A parcel arrives on the dock. Whatever was asked about its units before it came is applied now; a repeated
     announcement may only start missing work or raise the urgency."""
     if leg.urgency is None or event.urgency.revision > leg.urgency.revision:
-        leg = leg.put(urgency=event.urgency)
+        leg = leg.put(urgency=kept(event.urgency))
     known = leg.parcel(event.parcel_id)
     if known is not None:
         if known.all_units != event.units:

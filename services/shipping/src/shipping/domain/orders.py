@@ -17,7 +17,7 @@ from expedite_events import (
 from shipping.domain import custody
 from shipping.domain.desk import Desk
 from shipping.domain.labels import buy_what_is_missing, no_retry
-from shipping.domain.state import Breach, End, OrderLeg, Station
+from shipping.domain.state import Breach, End, OrderLeg, Station, kept
 
 
 def hold(leg: OrderLeg, event: OrderHeld) -> Decision[OrderLeg]:
@@ -42,7 +42,7 @@ def raise_urgency(leg: OrderLeg, event: PriorityAssigned, wave: bool) -> Decisio
     units have come back in another parcel."""
     if leg.urgency is not None and event.urgency.revision <= leg.urgency.revision:
         return already_done(leg)
-    leg = leg.put(urgency=event.urgency)
+    leg = leg.put(urgency=kept(event.urgency))
     again = _unconcluded(leg) if wave and leg.over is None else ()
     return Decision(leg, again, express=True if again else None)
 

@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from functools import cached_property
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, kw_only=True)
-class Offer:
+class Offer(NamedTuple):
     """A price a carrier quoted. `arrives_at` is the truck it can still catch plus its transit time."""
 
     carrier_id: str
-    quote_id: str | None = None
     service: str
     name: str
     price: Decimal
     currency: str
     leaves_at: datetime
     arrives_at: datetime
+    quote_id: str | None = None
     insured: bool = False
     signature: bool = False
     reliability: float = 1.0  # share of its parcels on time, 0..1
 
-    @cached_property
+    @property
     def expected_cost(self) -> Decimal:
         """The price per parcel that arrives as promised: an unreliable carrier has to be cheaper to win."""
         return self.price / Decimal(str(max(self.reliability, 0.05)))
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """The offer taken, and the record of the decision."""
 
     offer: Offer

@@ -195,6 +195,12 @@ class Breach(Value):
     at: Moment
 
 
+def kept(urgency: Urgency) -> Urgency:
+    """What shipping remembers of an urgency: of the deadlines its own."""
+    mine = urgency.deadlines.get(Stage.SHIP)
+    return urgency.put(deadlines={Stage.SHIP: mine} if mine else {})
+
+
 class OrderLeg(Value):
     """All that shipping knows about one order. Blank until the first word about it, which may be a cancel or a hold."""
 
