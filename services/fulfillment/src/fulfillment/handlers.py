@@ -33,14 +33,6 @@ handlers = Handlers("fulfillment")
 CutOffs = Callable[[str, str | None], datetime | None]
 
 
-@handlers.on(StockReserved)
-@handlers.on(TransferRequested)
-@handlers.on(PriorityAssigned)
-@handlers.on(CancelRequested)
-@handlers.on(OrderHeld)
-@handlers.on(OrderHoldReleased)
-@handlers.on(OrderCancelled)
-@handlers.on(OrderClosed)
 async def work_on_orders(batch: Batch[Received[Event]], tx: Tx) -> None:
     """Everything that happens to an order's work: one load and one save per order, however many events of it came."""
     # Revision 1 travels on with the work itself; reading every new order's row for it would halve the pipeline.
@@ -49,6 +41,13 @@ async def work_on_orders(batch: Batch[Received[Event]], tx: Tx) -> None:
     cut_offs = await _cut_offs(tx, {r.event.warehouse_id for r in told if isinstance(r.event, StockReserved)})
     for received in told:
         orders.apply(received, _decide(orders[received.key], received, cut_offs, tx.now))
+
+
+for _event in (
+    StockReserved, TransferRequested, PriorityAssigned, CancelRequested, OrderHeld, OrderHoldReleased, OrderCancelled,
+    OrderClosed,
+):  # fmt: skip
+    handlers.on(_event)(work_on_orders)
 
 
 def _decide(order: Order, received: Received[Event], cut_offs: CutOffs, now: datetime) -> Decision[Order]:
