@@ -15,7 +15,7 @@ from shipping.store import ORDERS, PARCELS, ParcelStatus, load_parcel
 from shipping.views import Id, IdQuery, Limit, ParcelList, ParcelView, ParcelViews, view
 
 router = APIRouter()
-for _part in (api_dock, api_labels, api_carriers, api_webhooks):
+for _part in (api_webhooks, api_dock, api_labels, api_carriers):  # the busiest first: routes are tried in this order
     router.include_router(_part.router)
 
 Reader = Annotated[Caller, Depends(require("read"))]

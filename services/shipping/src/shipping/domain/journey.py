@@ -26,7 +26,10 @@ UNKNOWN_DELAY = timedelta(hours=24)
 def track(leg: OrderLeg, parcel_id: str, updates: tuple[Update, ...], desk: Desk, now: datetime) -> Decision[OrderLeg]:
     """Apply a carrier's messages about one parcel, oldest first whatever order they were listed in."""
     decision: Decision[OrderLeg] = Decision(leg, outcome=Outcome.ALREADY_DONE)
-    for update in sorted(updates, key=lambda u: (u.occurred_at, u.key)):
+    # Some carriers tell the whole history each time.
+    told = {c.key for c in _known(leg, parcel_id).tracking.checkpoints}
+    news = [update for update in updates if update.key not in told]
+    for update in sorted(news, key=lambda u: (u.occurred_at, u.key)):
         decision = _then(decision, _one(decision.state, parcel_id, update, desk, now))
     return decision
 

@@ -9,11 +9,12 @@ to the same place. The first end absorbs everything, except that a delivered par
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 
-from expedite_events import TrackingStatus, Value
-from expedite_events.base import Moment
+from expedite_events import TrackingStatus
 from shipping.domain.state import Checkpoint, Mark, Tracking
 
 S = TrackingStatus
@@ -55,21 +56,22 @@ class Fate(StrEnum):
     BACK = "back"  # a return arrived at the sender
 
 
-class Update(Value):
+@dataclass(frozen=True, kw_only=True)
+class Update:
     """One message of a carrier about one parcel, in our words."""
 
     carrier_id: str
     tracking_number: str
     status: TrackingStatus
     raw_status: str
-    occurred_at: Moment
+    occurred_at: datetime
     location: str | None = None
     message: str | None = None
-    expected_at: Moment | None = None
+    expected_at: datetime | None = None
     signed_by: str | None = None
     fate: Fate | None = None
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Its identity: carriers repeat messages under new ids, so the id is made of what is said (formats 3.3)."""
         parts = (
