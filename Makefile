@@ -52,8 +52,8 @@ contracts: .venv/.synced  ## regenerate schemas, AsyncAPI and docs/events.md fro
 requirements: .venv/.synced  ## regenerate docs/requirements.md: which test proves which requirement
 	$(RUN) python tools/requirements.py
 
-bench: .venv/.synced  ## how fast the saga runs on this machine
-	$(RUN) python bench/saga.py
+bench: .venv/.synced  ## how fast it is: make bench NAME=saga; without a name, the list
+	$(RUN) --group bench expedite bench $(NAME) $(ARGS)
 
 chaos: .venv/.synced  ## kill things under load and check the invariants
 	$(RUN) pytest tests/chaos --long

@@ -1,1 +1,1 @@
-"""How fast the saga runs, measured on the real system through its public interfaces."""
+"""How fast Expedite is, measured on the real system through its public interfaces."""

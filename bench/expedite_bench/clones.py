@@ -1,15 +1,16 @@
 """Many orders from a few: the rows of really processed orders, copied under new numbers in every table of a service.
 
 Nothing is known here of any table: columns and unique keys are read from the catalogue of the database. In a copy every
-text that names the order (or its reference) names the new one, every UUID is a new one of version 8 (its time kept), and a
-unique key that would still be the same gets the new number appended. By these marks the copies are found and taken out
-again before the audit: it starts at that cut.
+text that names the order (or its reference) names the new one, every UUID is a new one of a version that no real one has
+(its time kept), and a unique key that would still be the same gets the new number appended. By these marks the copies are
+found and taken out again before the audit: it starts at that cut.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import asyncpg
 
@@ -79,7 +80,7 @@ class Table:
         """SQL that is true of copies."""
         kinds = {column: self.columns[column] for column in self.unique[0] if column in self.columns}
         texts = [f"\"{c}\" LIKE '%{MARK}%'" for c, kind in kinds.items() if kind in _TEXTS]
-        ids = [f"substr(\"{c}\"::text, 15, 1) = '8'" for c, kind in kinds.items() if kind == "uuid"]
+        ids = [f"substr(\"{c}\"::text, 15, 1) = 'f'" for c, kind in kinds.items() if kind == "uuid"]
         return " OR ".join(texts + ids)
 
     def copied(self, template: Template, shifts: Mapping[str, str]) -> str:
@@ -95,7 +96,7 @@ class Table:
         if kind == "uuid":
             hashed = f"md5({here}::text)"
             return (
-                f"(left({here}::text, 14) || '8' || substr({hashed}, 1, 3) || '-a' || substr({hashed}, 4, 3) || '-'"
+                f"(left({here}::text, 14) || 'f' || substr({hashed}, 1, 3) || '-a' || substr({hashed}, 4, 3) || '-'"
                 f" || lpad(to_hex(g), 8, '0') || substr({hashed}, 7, 4))::uuid"
             )
         return here
@@ -123,14 +124,12 @@ async def copy(
             for number, template in enumerate(templates):
                 rows += await _one(connection, tables, template, (first + number, first + count - 1, len(templates)), shifts or {})  # fmt: skip
             await connection.execute("VACUUM (ANALYZE)", timeout=3600)
-            told(f"{service}: {count:,} orders, {rows:,} rows")
+            size = await connection.fetchval("SELECT pg_size_pretty(pg_database_size(current_database()))")
+            told(f"{service}: {count:,} orders, {rows:,} rows, now {size}")
         finally:
             await connection.close()
 
-        async def undo(service: str = service) -> None:
-            await remove(ground, service)
-
-        ground.restore.append(undo)
+        ground.restore[service] = partial(remove, ground, service)
 
 
 async def _tables(connection: asyncpg.Connection) -> list[Table]:

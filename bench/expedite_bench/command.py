@@ -98,6 +98,7 @@ async def one(
     """One run: measure, audit, then the peers on the same servers. Raises Invalid when its figures are worth nothing."""
     async with opened(bench.services, profile=profile, extra=UNPACED if quick else None) as ground:
         figures = await bench.run(ground, size)
+        figures["servers"] = await ground.servers()
         told("measured; now the audit")
         figures["audit"] = await ground.audited()
         if bench.beside is not None and peers:

@@ -27,12 +27,13 @@ from expedite_local.demo import client
 from expedite_local.demo.client import Api
 from expedite_local.doctor import raise_file_limit
 from expedite_local.home import Home, read_json
+from expedite_local.jars import KAFKA_VERSION
 from expedite_local.screen import Screen
 from expedite_local.services import select
 from expedite_local.up import Options, System
 
 BENCH = Path(__file__).resolve().parents[1]
-STALL_S = 60.0
+STALL_S = 180.0
 REST_S = 60.0
 BY = "tom"
 UNPACED = {"NOTIFIER_MAILS_PER_S": "0"}
@@ -61,8 +62,8 @@ class Ground:
     folder: Path
     started_s: float
     profiled: tuple[str, ...] = ()
-    restore: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
-    """What must be taken back before the audit: rows that were preloaded (the audit starts at that cut)."""
+    restore: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
+    """What must be taken back before the audit, by service: rows that were preloaded (the audit starts at that cut)."""
     _serial: int = 0
 
     @property
@@ -126,6 +127,12 @@ class Ground:
         found: dict[str, Any] = orjson.loads(said)
         return found
 
+    async def servers(self) -> dict[str, str]:
+        """Versions and durability of the servers."""
+        shown = ("server_version", "fsync", "synchronous_commit")
+        found = {f"postgres {name}": str(await self.books.value("order-intake", f"SHOW {name}")) for name in shown}
+        return found | {"kafka": KAFKA_VERSION}
+
     async def diagnosis(self) -> str:
         """Why nothing moves: orders by hop, what is parked and why, and the last errors in the logs."""
         lines = []
@@ -139,7 +146,7 @@ class Ground:
 
     async def audited(self) -> dict[str, Any]:
         """What must hold whatever was measured: nothing parked, no process died, the audit clean. Raises Invalid."""
-        for undo in self.restore:
+        for undo in self.restore.values():
             await undo()
         self.restore.clear()
         snapshot = self.snapshot
