@@ -64,7 +64,7 @@ class Home:
 
     @property
     def mail(self) -> Path:
-        """A Maildir with every message the notifier sent."""
+        """Mboxes with every message the notifier sent, one an hour."""
         return self.root / "mail"
 
     @property

@@ -4,7 +4,6 @@ each its way. Kafka is a list of records here; tests damage copies of one databa
 from __future__ import annotations
 
 import asyncio
-import mailbox
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +32,7 @@ from expedite_local.audit.finding import Finding
 from expedite_local.audit.run import check
 from expedite_local.audit.topics import Places
 from expedite_local.home import Home
+from expedite_local.mail import Keeper
 from expedite_local.state import State
 from expedite_messaging import EffectCall, RawRecord, Root, Tx
 from expedite_messaging.clock import anchor
@@ -42,7 +42,7 @@ from expedite_messaging.postgres import PostgresEngine
 from expedite_messaging.records import wire_headers
 from expedite_messaging.testing import create_database, drop_database, on_server, server_url
 from notifier.domain.telling import EMAIL
-from notifier.effects import compose
+from notifier.effects import wire
 from notifier.settings import settings as mail_settings
 from shipping.domain.journey import track
 from shipping.domain.tracking import Update
@@ -116,9 +116,11 @@ class Builder:
         for name, spec in SPECS.items():
             url = await create_database(spec.migrations_module)
             await anchor(url, 0, START)
-            handlers = replace(spec.handlers, performers=performers.get(name, {}))
+            handlers = replace(spec.handlers, performers={}, performed_at_once={})
+            for kind, performer in performers.get(name, {}).items():
+                handlers.performs(kind, performer)
             self.engines[name] = PostgresEngine(handlers, url, pool_size=2)
-        self.box = mailbox.Maildir(self.folder, create=True)
+        self.box = Keeper(self.folder)
 
     async def call(self, service: str, method: str, path: str, body: Any = None) -> Any:
         async with client(SPECS[service], self.engines[service]) as http:
@@ -142,9 +144,7 @@ class Builder:
         found: list[RawRecord] = []
         for engine in self.engines.values():
             for table in ("outbox", "outbox_express"):
-                rows = await engine.connections.fetch(
-                    f"DELETE FROM {table} RETURNING id, topic, key, value, headers"
-                )
+                rows = await engine.connections.fetch(f"DELETE FROM {table} RETURNING id, topic, key, value, headers")
                 for row in sorted(rows, key=lambda r: r["id"]):
                     at, self.offsets[row["topic"]] = self.offsets[row["topic"]], self.offsets[row["topic"]] + 1
                     headers = tuple(wire_headers(row["headers"], row["id"]))
@@ -155,13 +155,14 @@ class Builder:
         for topic, records in by_topic.items():
             envelopes = [decode(topic, r.key, r.value, r.headers) for r in records]
             for service in envelopes[0].row.hearers:
-                await self.engines[service].deliver([e for e in envelopes if service in e.hearers])
+                if mine := [e for e in envelopes if service in e.hearers]:
+                    await self.engines[service].deliver(mine)
         self.records += found
         return len(found)
 
     async def _mail(self, call: EffectCall) -> dict[str, Any]:
-        mail = compose(dict(call.data), "http://status.test", mail_settings, START)
-        self.box.add(bytes(mail).replace(b"\n", b"\r\n"))  # as SMTP brings it
+        mail = wire(call.data, "http://status.test", mail_settings, START)
+        self.box.keep(mail.content, mail.sender.encode())
         return {"message_id": call.data["message_id"]}
 
     # -- people

@@ -46,7 +46,9 @@ async def test_open_orders_are_a_fault_when_all_must_have_ended(house: Any) -> N
 
 async def test_a_piece_from_nowhere(house: Any, damaged: Damaged) -> None:
     """I1: a shelf has one piece more than ever came in; the last movement of the shelf is named."""
-    more = "UPDATE shelf SET free = free + 1, doc = jsonb_set(doc::jsonb, '{free}', to_jsonb(free + 1)) WHERE sku = 'MUG'"
+    more = (
+        "UPDATE shelf SET free = free + 1, doc = jsonb_set(doc::jsonb, '{free}', to_jsonb(free + 1)) WHERE sku = 'MUG'"
+    )
     found = await house.check(inventory=await damaged("inventory", more))
     assert reds(found) == {"stock"}
     assert "MUG: 25 came in, 26 are accounted for (last movement: GoodsReceived, event " in found["stock"].detail
@@ -221,9 +223,7 @@ async def test_a_cancel_that_was_answered_wrongly(
     house: Any, damaged: Damaged, order: str, path: str, value: str, says: str, also: set[str]
 ) -> None:
     """A8: every request has one answer per unit, nothing is cancelled beyond what was asked."""
-    change = (
-        f"UPDATE intake_order SET doc = jsonb_set(doc::jsonb, '{path}', '{value}') WHERE order_id = '{house.orders[order]}'"
-    )
+    change = f"UPDATE intake_order SET doc = jsonb_set(doc::jsonb, '{path}', '{value}') WHERE order_id = '{house.orders[order]}'"
     found = await house.check(order_intake=await damaged("order-intake", change))
     assert reds(found) == {"cancels"} | also
     assert says in found["cancels"].detail

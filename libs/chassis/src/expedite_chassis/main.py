@@ -96,7 +96,7 @@ def spare_the_collector() -> None:
     thousands of objects, nearly all freed by their reference counts; walking them took a quarter of the CPU time."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
+    gc.set_threshold(200_000, 50, 1_000)
 
 
 async def _work(spec: ServiceSpec, role: str, settings: Settings, runtime: Runtime, engine: PostgresEngine) -> None:

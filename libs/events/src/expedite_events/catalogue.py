@@ -164,7 +164,7 @@ CATALOGUE: tuple[Row, ...] = (
         "Tier, score, reasons and stage deadlines; a higher revision overtakes.", identity=("urgency.revision",),
         # The first assignment travels on with the work itself: only a changed one is news to those who wait for work.
         attributes=(("revision", "urgency.revision"),),
-        hears=(Hears(FULFILLMENT, "revision", but=("1",)), Hears(SHIPPING, "revision", but=("1",)))),
+        hears=tuple(Hears(service, "revision", but=("1",)) for service in (FULFILLMENT, SHIPPING, NOTIFIER))),
     Row(p.RaiseRequested, "RaiseRequested", (PRIORITIZER,), (ORDER_INTAKE,),
         "An order not seen yet was raised: intake announces it again on the express lane.", routing=Routing.EXPRESS),
     Row(p.SLABreached, "SLABreached", (PRIORITIZER,), (NOTIFIER, SHIPPING),

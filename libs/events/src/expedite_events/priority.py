@@ -20,7 +20,7 @@ class PriorityAssigned(OrderEvent):
     @property
     def units(self) -> Units:
         """All units ever numbered."""
-        return Units.union(line.units for line in self.lines)
+        return Units((line.line, 1, line.quantity) for line in self.lines)
 
 
 class RaiseRequested(OrderEvent):

@@ -129,6 +129,8 @@ class Units:
         return Units(self._spans + other._spans)
 
     def __and__(self, other: Units) -> Units:
+        if self._spans == other._spans:
+            return self
         out: list[_Span] = []
         mine, theirs, i, j = self._spans, other._spans, 0, 0
         while i < len(mine) and j < len(theirs):

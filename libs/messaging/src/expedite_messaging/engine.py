@@ -291,6 +291,8 @@ class Engine(ABC):
         refuse: Callable[[F, Exception], Awaitable[None]],
     ) -> None:
         """Run `work` on all items; when it fails, on halves, down to the one that `refuse` puts aside."""
+        if not items:
+            return
         try:
             await self._retrying(lambda: work(items))
             return

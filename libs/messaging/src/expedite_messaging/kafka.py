@@ -24,7 +24,7 @@ from expedite_messaging.cause import RawRecord
 from expedite_messaging.engine import Engine, PoisonGuard, PoisonLimit
 from expedite_messaging.handlers import Handlers
 
-BATCH = {Lane.STANDARD: 500, Lane.EXPRESS: 200}
+EXPRESS_POLL = 200
 SESSION_TIMEOUT_MS = 6_000
 REBALANCE_TIMEOUT_MS = 45_000
 DRAIN_S = 20.0  # in a revoke callback; below the rebalance timeout
@@ -73,6 +73,8 @@ class LaneConsumer:
         self._places = {topic: place for place, row in enumerate(CATALOGUE) for topic in row.topics}
         self.group = group_of(engine.service, lane)
         self.stall_s, self.watch_every_s = stall_s, watch_every_s
+        standard = lane is Lane.STANDARD
+        self.poll, self.linger_s = (engine.handlers.poll, engine.handlers.linger_s) if standard else (EXPRESS_POLL, 0.0)
         self.poisoned: str | None = None
         self.consumed = self.rebuilds = self.lag = 0
         engine.guard = PoisonGuard(poison_limit)
@@ -158,6 +160,8 @@ class LaneConsumer:
                 if polled:
                     self._moved_at = self._alive_at
                     await self._handle(polled, generation)
+                    if self.linger_s and sum(map(len, polled.values())) < self.poll:
+                        await asyncio.sleep(self.linger_s)
                 if self._stalled:
                     raise Stalled(f"{self.lag} records wait, none arrived for {self.stall_s:.0f} s")
                 if time.monotonic() - committed_at >= COMMIT_EVERY_S:
@@ -173,7 +177,7 @@ class LaneConsumer:
     async def _poll(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, list[Any]]:
         """The next records, of one partition of every topic first: equal keys have equal partitions, so what follows each
         other on an order's way comes together when we lag behind, and costs one load and one save."""
-        limit = BATCH[self.lane]
+        limit = self.poll
         polled: dict[TopicPartition, list[Any]] = await consumer.getmany(timeout_ms=POLL_MS, max_records=limit // 5)
         left = limit - sum(map(len, polled.values()))
         if not polled or left <= 0:

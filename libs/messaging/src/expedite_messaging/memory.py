@@ -93,8 +93,8 @@ class MemorySession(DeliverySession):
             )
         return rows[offset : None if limit is None else offset + limit]
 
-    async def count(self, collection: Collection[S], where: Where) -> int:
-        return len(await self.find(collection, where, (), None, 0))
+    async def count(self, collection: Collection[S], where: Where, limit: int | None = None) -> int:
+        return len(await self.find(collection, where, (), limit, 0))
 
     async def save(self, collection: Collection[S], states: Sequence[S]) -> None:
         for state in states:

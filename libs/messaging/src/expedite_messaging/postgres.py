@@ -135,7 +135,7 @@ class PostgresEngine(Engine):
             self.wake.hint(outbox_hint(lane))
         for lane, kind in tx.effects_wanted:
             self.wake.hint(effects_hint(lane, kind))
-        if tx.set_timers:
+        if tx.timers_soon:
             self.wake.hint(TIMERS)
 
     async def ping(self) -> float:

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from expedite_events import Lane
 from expedite_events.decision import CancelTimer
 from expedite_events.envelope import Envelope, decode
+from expedite_messaging import literals
 from expedite_messaging.cause import EffectResult, Fired, RawRecord
 from expedite_messaging.collection import Collection, Key
 from expedite_messaging.connection import calling
@@ -26,8 +27,8 @@ S = TypeVar("S", bound=BaseModel)
 
 # Functions of the database (`schema.FUNCTIONS`), because each statement inside them sees what was committed while the
 # locks were waited for. Time and transaction id are read after the locks: per key, business time never runs backwards.
-LOCK = "SELECT * FROM lock_keys($1::text[])"
-ARRIVE = "SELECT * FROM arrive($1::uuid[], $2::text[])"
+LOCK = "SELECT * FROM lock_keys($1::text::text[])"
+ARRIVE = "SELECT * FROM arrive($1::text::uuid[], $2::text::text[])"
 INBOX = """
 INSERT INTO inbox SELECT u FROM unnest($1::uuid[]) AS u ORDER BY u ON CONFLICT DO NOTHING RETURNING event_id
 """
@@ -36,7 +37,8 @@ INSERT INTO inbox SELECT u FROM unnest($1::uuid[]) AS u ORDER BY u ON CONFLICT D
 EMIT = """
 WITH e AS MATERIALIZED (
   SELECT *, nextval('emission') AS number
-  FROM unnest($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::bytea[], $6::bytea[], $7::bool[])
+  FROM unnest($1::text::uuid[], $2::text::text[], $3::text::text[], $4::text::smallint[], $5::bytea[], $6::bytea[],
+              $7::text::bool[])
     AS e(event_id, key, topic, shard, headers, value, express)),
 entered AS (
   INSERT INTO ledger (event_id, key, topic, sequence) SELECT event_id, key, topic, number FROM e),
@@ -67,7 +69,8 @@ EFFECTS = """
 INSERT INTO effect (id, kind, subject, key, data, lane, correlation_id, traceparent, attempts, next_at)
 SELECT id, kind, subject, key, data::json, lane, correlation_id, traceparent, taken::int,
   clock_timestamp() + CASE WHEN taken THEN make_interval(secs => $10) ELSE interval '0' END
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::uuid[], $8::text[], $9::bool[])
+FROM unnest($1::text::uuid[], $2::text::text[], $3::text::text[], $4::text::text[], $5::text[], $6::text::text[],
+            $7::text::uuid[], $8::text::text[], $9::text::bool[])
   AS w(id, kind, subject, key, data, lane, correlation_id, traceparent, taken) ORDER BY kind, subject
 ON CONFLICT DO NOTHING RETURNING id
 """
@@ -147,7 +150,7 @@ class PostgresSession(DeliverySession):
         return {row[0] for row in await self._fetch(INBOX, list(ids))}
 
     async def lock(self, keys: Sequence[str]) -> set[str]:
-        (row,) = await self._fetch(LOCK, list(keys))
+        (row,) = await self._fetch(LOCK, literals.texts(keys))
         parked, self.now, self.xact = row
         self._locked.update(keys)
         return set(parked or ())
@@ -157,7 +160,7 @@ class PostgresSession(DeliverySession):
         if len(set(ids)) != len(ids):  # the same id twice in one batch: the second is a redelivery
             envelopes = list({e.id: e for e in envelopes}.values())
             ids = [e.id for e in envelopes]
-        (row,) = await self._fetch(ARRIVE, ids, [e.key for e in envelopes])
+        (row,) = await self._fetch(ARRIVE, literals.ids(ids), literals.texts([e.key for e in envelopes]))
         new, parked, self.now, self.xact = row
         fresh = set(new or ())
         self._locked.update(e.key for e in envelopes if e.id in fresh)
@@ -174,11 +177,11 @@ class PostgresSession(DeliverySession):
         self, collection: Collection[S], where: Where, order_by: Sequence[str], limit: int | None, offset: int
     ) -> list[S]:
         text, values = find_statement(collection, where, order_by, limit, offset)
-        parse = collection.model.model_validate_json
+        parse = sql_of(collection).state
         return [parse(row[0]) for row in await self._fetch(text, *values)]
 
-    async def count(self, collection: Collection[S], where: Where) -> int:
-        text, values = find_statement(collection, where, (), None, 0, count=True)
+    async def count(self, collection: Collection[S], where: Where, limit: int | None = None) -> int:
+        text, values = find_statement(collection, where, (), limit, 0, count=True)
         found: int = (await self._fetch(text, *values))[0][0]
         return found
 
@@ -197,17 +200,17 @@ class PostgresSession(DeliverySession):
     async def emit(self, envelopes: Sequence[Envelope]) -> None:
         unlocked = {e.key for e in envelopes} - self._locked  # of orders just made, or on behalf of another
         if unlocked:
-            await self._fetch(LOCK, list(unlocked))
+            await self._fetch(LOCK, literals.texts(list(unlocked)))
             self._locked |= unlocked
         await self._execute(
             EMIT,
-            [e.id for e in envelopes],
-            [e.key for e in envelopes],
-            [e.topic for e in envelopes],
-            [shard_of(e.key) for e in envelopes],
+            literals.ids([e.id for e in envelopes]),
+            literals.texts([e.key for e in envelopes]),
+            literals.texts([e.topic for e in envelopes]),
+            literals.numbers([shard_of(e.key) for e in envelopes]),
             [outbox_headers(e) for e in envelopes],
             [e.value for e in envelopes],
-            [e.lane is Lane.EXPRESS for e in envelopes],
+            literals.numbers([e.lane is Lane.EXPRESS for e in envelopes]),
         )
 
     async def timers(self, set_: Sequence[TimerRow], cancel: Sequence[CancelTimer]) -> None:
@@ -232,15 +235,15 @@ class PostgresSession(DeliverySession):
         taken = [self._handoff.takes(r.lane, r.kind) for r in rows]
         made = await self._fetch(
             EFFECTS,
-            [r.id for r in rows],
-            [r.kind for r in rows],
-            [r.subject for r in rows],
-            [r.key for r in rows],
+            literals.ids([r.id for r in rows]),
+            literals.texts([r.kind for r in rows]),
+            literals.texts([r.subject for r in rows]),
+            literals.texts([r.key for r in rows]),
             [orjson.dumps(dict(r.data)).decode() for r in rows],
-            [r.lane.value for r in rows],
-            [r.correlation_id for r in rows],
-            [r.traceparent for r in rows],
-            taken,
+            literals.texts([r.lane.value for r in rows]),
+            literals.ids([r.correlation_id for r in rows]),
+            literals.texts([r.traceparent for r in rows]),
+            literals.numbers(taken),
             LEASE_S,
         )
         new = {row[0] for row in made}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -14,11 +14,13 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 
+from expedite_messaging import literals
 from expedite_messaging.collection import Collection, Key
 
 S = TypeVar("S", bound=BaseModel)
 _TYPES = postgresql.dialect()  # type: ignore[no-untyped-call]
 _ASYNCPG = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
+_REMEMBERED = 4_096
 _OPERATORS = ("lte", "gte", "lt", "gt", "ne", "contains")
 
 
@@ -31,14 +33,15 @@ class CollectionSql:
 
     def __init__(self, collection: Collection[Any]) -> None:
         self.collection = collection
+        self._documents: dict[str, Any] = {}
         table, keys = _quoted(collection.table.name), [_quoted(k) for k in collection.key]
         columns = [collection.table.c[c.name] for c in collection.columns]
         self._columns = [(c.name, _form(c.type)) for c in columns]
         names = [*keys, *(_quoted(c.name) for c in columns), "doc"]
         casts = ["text[]"] * len(keys) + [_array_cast(c.type) for c in columns] + ["text[]"]
-        forms = ["text"] * len(keys) + [_form(c.type) for c in columns] + ["text"]
+        forms = ["text"] * len(keys) + [_form(c.type) for c in columns] + ["plain"]
         arrays = ", ".join(
-            f"${n}::text::{cast}" if form == "number" else f"${n}::{cast}"
+            f"${n}::text::{cast}" if form in ("number", "text") else f"${n}::{cast}"
             for n, (cast, form) in enumerate(zip(casts, forms, strict=True), 1)
         )
         aliases = [f"c{n}" for n in range(len(names))]
@@ -56,37 +59,55 @@ class CollectionSql:
         matching = " AND ".join(f"t.{key} = v.{key}" for key in keys)
         replaced = ", ".join(f"{name} = v.{name}" for name in names[len(keys) :])
         self.update = f"UPDATE {table} t SET {replaced} FROM ({rows}) AS v({', '.join(names)}) WHERE {matching}"
-        key_arrays = ", ".join(f"${n}::text[]" for n in range(1, len(keys) + 1))
+        key_arrays = ", ".join(f"${n}::text::text[]" for n in range(1, len(keys) + 1))
         wanted = f"unnest({key_arrays}) AS w({', '.join(f'k{n}' for n in range(len(keys)))})"
         matched = " AND ".join(f"t.{key} = w.k{n}" for n, key in enumerate(keys))
         mine = ", ".join(f"t.{key}" for key in keys)
         self.fetch = f"SELECT {mine}, t.doc FROM {wanted} JOIN {table} t ON {matched}"
         self.lock = f"{self.fetch} ORDER BY {mine} FOR UPDATE OF t"
 
-    def key_arrays(self, keys: Sequence[Key]) -> list[list[str]]:
+    def key_arrays(self, keys: Sequence[Key]) -> list[str]:
         """One array per key column."""
-        parts = [key if isinstance(key, tuple) else (key,) for key in keys]
-        return [list(column) for column in zip(*parts, strict=True)]
+        if len(self.collection.key) == 1:
+            return [literals.texts(keys)]  # type: ignore[arg-type]
+        return [literals.texts(column) for column in zip(*keys, strict=True)]
 
     def arrays(self, states: Sequence[BaseModel]) -> list[Any]:
         """Parameters of `save`, `update` and `add`: one array per column."""
-        found: list[Any] = [[str(getattr(state, name)) for state in states] for name in self.collection.key]
+        keys = [[str(getattr(state, name)) for state in states] for name in self.collection.key]
+        found: list[Any] = [literals.texts(column) for column in keys]
         for name, kind in self._columns:
             if kind == "number":
-                found.append(_literal([getattr(state, name) for state in states]))
+                found.append(literals.numbers([getattr(state, name) for state in states]))
             else:
-                found.append([_in_form(getattr(state, name), kind) for state in states])
+                values = [_in_form(getattr(state, name), kind) for state in states]
+                found.append(literals.texts(values) if kind == "text" else values)
         to_json = self.collection.model.__pydantic_serializer__.to_json
         # What nobody set is at its default: leaving it out needs no comparison.
-        found.append([to_json(state, exclude_unset=True).decode() for state in states])
+        texts = [to_json(state, exclude_unset=True).decode() for state in states]
+        self._remember(zip(texts, states, strict=True))
+        found.append(texts)
         return found
 
     def states(self, rows: Sequence[Any]) -> dict[Key, Any]:
         """Documents of `fetch` and `lock` by key."""
-        parse, width = self.collection.model.model_validate_json, len(self.collection.key)
+        width = len(self.collection.key)
         if width == 1:
-            return {row[0]: parse(row[1]) for row in rows}
-        return {tuple(row[:width]): parse(row[width]) for row in rows}
+            return {row[0]: self.state(row[1]) for row in rows}
+        return {tuple(row[:width]): self.state(row[width]) for row in rows}
+
+    def state(self, text: str) -> Any:
+        """The document of a row. Equal text is an equal, frozen document: most are those this process wrote a moment ago."""
+        known = self._documents.get(text)
+        if known is None:
+            known = self.collection.model.__pydantic_validator__.validate_json(text)
+            self._remember(((text, known),))
+        return known
+
+    def _remember(self, documents: Iterable[tuple[str, Any]]) -> None:
+        self._documents.update(documents)
+        if len(self._documents) > _REMEMBERED:  # the older half goes: a dict keeps the order of insertion
+            self._documents = dict(list(self._documents.items())[_REMEMBERED // 2 :])
 
 
 @lru_cache(maxsize=1024)
@@ -120,12 +141,6 @@ def _form(kind: sa.types.TypeEngine[Any]) -> str:
     return "text" if isinstance(kind, sa.String) else "plain"
 
 
-def _literal(values: Sequence[Any]) -> str:
-    """Numbers and booleans as one array literal: the driver looks at every element of an array to see whether it is an
-    array itself, which costs more than the rest of its work."""
-    return "{" + ",".join(["NULL" if value is None else str(value) for value in values]) + "}"
-
-
 def _in_form(value: Any, form: str) -> Any:
     if isinstance(value, Enum):
         value = value._value_
@@ -156,7 +171,7 @@ def find_statement(
     *,
     count: bool = False,
 ) -> tuple[str, list[Any]]:
-    """SQL and parameters of `Session.find` (or `count`). KeyError for a column the collection does not have."""
+    """SQL and parameters of `Session.find` (or `count`, of `limit` rows at most). KeyError for a column the collection does not have."""
     shape = tuple((name, _kind(value)) for name, value in where.items())
     text, order = _compiled(collection, shape, tuple(order_by), limit is not None, bool(offset), count)
     values: dict[str, Any] = {"n_limit": limit, "n_offset": offset}
@@ -187,7 +202,7 @@ def _compiled(
     count: bool,
 ) -> tuple[str, list[str]]:
     table = collection.table
-    statement: sa.Select[Any] = sa.select(sa.func.count() if count else table.c.doc).select_from(table)
+    statement: sa.Select[Any] = sa.select(sa.literal_column("1") if count else table.c.doc).select_from(table)
     for number, (name, kind) in enumerate(shape):
         column_name, _, operator = name.partition("__")
         statement = statement.where(_condition(table.c[column_name], operator, kind, f"p{number}"))
@@ -198,6 +213,8 @@ def _compiled(
         statement = statement.limit(sa.bindparam("n_limit", type_=sa.Integer))
     if offset:
         statement = statement.offset(sa.bindparam("n_offset", type_=sa.Integer))
+    if count:
+        statement = sa.select(sa.func.count()).select_from(statement.subquery("some"))
     compiled = statement.compile(dialect=_ASYNCPG)
     return str(compiled), list(compiled.positiontup or ())
 

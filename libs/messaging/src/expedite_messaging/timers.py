@@ -45,8 +45,8 @@ async def run_timers(engine: PostgresEngine) -> None:
                 log.info("timers wait for the database", error=str(error))
             except Exception:
                 log.exception("the timer scan failed and goes on")
-            # At least a few milliseconds: a set timer wakes us, a crowd of them must not keep us scanning.
-            await asyncio.sleep(0.005)
+            # A crowd of timers set one after another must not keep us scanning.
+            await asyncio.sleep(0.05)
             with suppress(TimeoutError):
                 await asyncio.wait_for(woken.wait(), pause)
     finally:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeVar
 from uuid import UUID
@@ -26,6 +26,7 @@ from expedite_messaging.masters import Masters
 
 S = TypeVar("S", bound=BaseModel)
 Where = Mapping[str, Any]
+_SOON = timedelta(seconds=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +83,8 @@ class Session(ABC):
         name with the suffix ``__lte``, ``__gte``, ``__lt``, ``__gt``, ``__ne`` or ``__contains`` (of text) compares. ``-name`` sorts descending."""
 
     @abstractmethod
-    async def count(self, collection: Collection[S], where: Where) -> int:
-        """How many rows match."""
+    async def count(self, collection: Collection[S], where: Where, limit: int | None = None) -> int:
+        """How many rows match, counted up to `limit`."""
 
     @abstractmethod
     async def save(self, collection: Collection[S], states: Sequence[S]) -> None:
@@ -173,8 +174,9 @@ class Tx:
         """Committed documents by column values, without locks: for lists and for finding what to lock next."""
         return await self.session.find(collection, where or {}, order_by, limit, offset)
 
-    async def count(self, collection: Collection[S], where: Where | None = None) -> int:
-        return await self.session.count(collection, where or {})
+    async def count(self, collection: Collection[S], where: Where | None = None, limit: int | None = None) -> int:
+        """How many committed documents match; beyond `limit` nobody counts on."""
+        return await self.session.count(collection, where or {}, limit)
 
     def add(self, collection: Collection[S], state: S) -> None:
         """Write a document once (a movement, a log row); an existing key stays as it is."""
@@ -270,8 +272,9 @@ class Tx:
         return {(row.lane, row.kind) for row in self._effects.values()}
 
     @property
-    def set_timers(self) -> bool:
-        return bool(self._timers)
+    def timers_soon(self) -> bool:
+        """Whether a timer was set that is due before the next scan would see it anyway."""
+        return any(row.due_at - self.now <= _SOON for row in self._timers.values())
 
 
 def as_json(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -41,7 +41,8 @@ from expedite_events import (
 )
 from expedite_messaging import Batch, Handlers, Received, Tx
 
-handlers = Handlers("control-tower")
+# People look at the board four times a second: what happens to an order within that time is placed together.
+handlers = Handlers("control-tower", linger_s=0.2, poll=2_000)
 SLOTS = 4
 
 # What events carry along so that the next station need not ask. The timeline keeps it where it was said first.

@@ -12,23 +12,27 @@ from expedite_local.audit.finding import Look
 from notifier.domain.telling import EMAIL
 from notifier.store import MESSAGES, Message
 
-_MESSAGE_ID = re.compile(rb"^message-id:\s*<?([^@>\s]+)", re.IGNORECASE | re.MULTILINE)
-_HEAD = 16_384
+_MESSAGE_ID = re.compile(rb"message-id:\s*<?([^@>\s]+)", re.IGNORECASE)
 _ATTEMPTS = "SELECT subject, attempts FROM effect WHERE kind = $1 AND subject = ANY($2::text[])"
 
 
 def mailed(folder: Path) -> Counter[str] | None:
-    """How often each message arrived in a Maildir, by the local part of its Message-ID; None when there is no Maildir.
-    Only heads are read: parsing every body would take longer than the rest of the audit."""
+    """How often each message arrived in the mboxes of a folder, by the local part of its Message-ID; None when there is no
+    such folder. Only heads are looked into: parsing every body would take longer than the rest of the audit."""
     if not folder.exists():
         return None
     found: Counter[str] = Counter()
-    for box in ("new", "cur"):
-        for path in (folder / box).iterdir() if (folder / box).exists() else ():
-            with path.open("rb") as stream:
-                head = stream.read(_HEAD).split(b"\r\n\r\n")[0].split(b"\n\n")[0]
-            match = _MESSAGE_ID.search(head)
-            found[match.group(1).decode("ascii", "replace") if match else f"(no Message-ID: {path.name})"] += 1
+    for path in sorted(folder.glob("*.mbox")):
+        with path.open("rb") as stream:
+            name, in_head = "", False
+            for number, line in enumerate(stream, 1):
+                if line.startswith(b"From "):  # in a text such a line has a mark
+                    name, in_head = f"(no Message-ID: {path.name} line {number})", True
+                elif in_head and not line.strip():
+                    found[name] += 1
+                    in_head = False
+                elif in_head and (match := _MESSAGE_ID.match(line)):
+                    name = match.group(1).decode("ascii", "replace")
     return found
 
 
@@ -53,7 +57,7 @@ async def messages(
         await _copies(look, shot, {name: n for name, n in arrived.items() if n > 1 and known.get(name) == "sent"})
     _strangers(look, known, arrived or {}, notified, rest=rest)
     if arrived is None:
-        look.note("there is no Maildir here: what arrived was not looked at")
+        look.note("there is no mail here: what arrived was not looked at")
     failed = sum(status == "failed" for status in known.values())
     if failed:
         look.note(f"{failed:,} were refused by the mail server for good")
