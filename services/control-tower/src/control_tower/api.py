@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
@@ -21,7 +21,7 @@ from control_tower.views import OrderPage, Owners, Row, dump, page_of, row_of
 from expedite_chassis import Caller, EngineDep, Problem, RuntimeDep, require
 from expedite_chassis.auth import TOKEN_TTL_S, issue_token
 from expedite_events import PersonChanged, Stage
-from expedite_messaging import Engine, Tx
+from expedite_messaging import Engine, Key, Tx
 
 router = APIRouter(prefix="/api")
 Reader = Annotated[Caller, Depends(require("read"))]
@@ -107,7 +107,7 @@ async def config(runtime: RuntimeDep, caller: Reader) -> dict[str, Any]:
 
 
 class Kpi(BaseModel):
-    """The header's figures. Lateness counts the present stage's deadline and the promise."""
+    """The header's figures. Lateness counts the present stage's deadline and the promise, up to 10,000 orders."""
 
     open: int
     red: int
@@ -141,8 +141,8 @@ async def _summary(engine: Engine) -> Summary:
         kpi = Kpi(
             open=sum(s.green + s.yellow + s.red for s in stages),
             red=sum(s.red for s in stages),
-            late=await tx.count(CARDS, {"ended": None, "deadline__lt": tx.now}),
-            at_risk=await tx.count(CARDS, {"ended": None} | soon),
+            late=await tx.count(CARDS, {"ended": None, "deadline__lt": tx.now}, limit=DEEPEST),
+            at_risk=await tx.count(CARDS, {"ended": None} | soon, limit=DEEPEST),
             closed=sum(at[f"closed|{light}"] for light in lights),
             cancelled=sum(at[f"cancelled|{light}"] for light in lights),
         )
@@ -175,7 +175,7 @@ class RowList(BaseModel):
     next: int | None
 
 
-def _rows(now: datetime, cards: Sequence[Card], people: Sequence[PersonChanged], limit: int, after: int) -> RowList:
+def _rows(now: datetime, cards: Sequence[Card], people: Mapping[Key, PersonChanged], limit: int, after: int) -> RowList:
     """A page of a list: `cards` holds one more than the page when there are more."""
     owners = Owners(people)
     items = [row_of(card, owners) for card in cards[:limit]]
@@ -210,7 +210,7 @@ async def board(
         else:
             where, order_by = list_of(chosen, SORTS[sort])
             cards = await tx.find(CARDS, where, order_by=order_by, limit=limit + 1, offset=after)
-        return _rows(tx.now, cards, await tx.find(PEOPLE), limit, after)
+        return _rows(tx.now, cards, await tx.masters(PEOPLE), limit, after)
 
     return await engine.read(load)
 
@@ -232,7 +232,7 @@ async def needs_action(
             limit=limit + 1,
             offset=after,
         )
-        return _rows(tx.now, cards, await tx.find(PEOPLE), limit, after)
+        return _rows(tx.now, cards, await tx.masters(PEOPLE), limit, after)
 
     return await engine.read(load)
 
@@ -246,7 +246,7 @@ async def order_page(order_id: str, engine: EngineDep, caller: Reader) -> OrderP
         pages = await tx.find(PAGES, {"order_id": order_id}, order_by=("event_id",), limit=2000)
         if card is None and not pages:
             return None
-        return page_of(card or CARDS.blank(order_id), pages, Owners(await tx.find(PEOPLE)))
+        return page_of(card or CARDS.blank(order_id), pages, Owners(await tx.masters(PEOPLE)))
 
     found = await engine.read(load)
     if found is None:

@@ -64,7 +64,7 @@ class Feed:
             if len(orders) > LIMIT:
                 return Frame(started.isoformat(), tx.now.isoformat(), reset=True), read
             cards = await tx.load(CARDS, orders)
-            owners = Owners(await tx.find(PEOPLE)) if orders else Owners(())
+            owners = Owners(await tx.masters(PEOPLE) if orders else {})
             newest = max(read.values(), default=since)
             return Frame(newest.isoformat(), tx.now.isoformat(), tuple(dump(row_of(c, owners)) for c in cards)), read
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +10,7 @@ from control_tower.domain.card import Card, Parcel, Transfer
 from control_tower.domain.place import Problem, StageMark, problems_of, stage_marks
 from control_tower.store import Entry, Page
 from expedite_events import PersonChanged, Stage, Value
+from expedite_messaging import Key
 
 
 class Row(Value):
@@ -53,13 +54,14 @@ class OrderPage(Value):
 class Owners:
     """Who owns which stage where, worked out once for many rows."""
 
-    def __init__(self, people: Sequence[PersonChanged]) -> None:
+    def __init__(self, by_id: Mapping[Key, PersonChanged]) -> None:
+        people = sorted(by_id.values(), key=lambda p: (bool(p.warehouses), p.person_id))
         self._names = {p.person_id: p.name for p in people}
         active = [p for p in people if p.active]
         self._of_stage = {stage.value: [p for p in active if stage in p.stages] for stage in Stage}
         # Persons of all warehouses come before persons of single ones.
         self._usual: dict[str, str] = {}
-        for person in sorted(people, key=lambda p: (bool(p.warehouses), p.person_id)):
+        for person in people:
             for stage in person.stages:
                 self._usual.setdefault(stage.value, person.name)
 

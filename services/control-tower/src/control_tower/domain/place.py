@@ -43,11 +43,7 @@ def placed(card: Card) -> Card:
     """The card in its place: stage, deadline and light of its facts as they are now. To be called once after any number
     of folds; whoever reads the place reads a card that was placed."""
     stage = stage_of(card)
-    moved = card if card.stage == stage else card.put(stage=stage)
-    light, deadline = _light(moved), _deadline(moved)
-    if moved.light is light and moved.deadline == deadline:
-        return moved
-    return moved.put(light=light, deadline=deadline)
+    return card.put(stage=stage, light=_light(card, stage), deadline=_deadline(card, stage))
 
 
 def stage_of(card: Card) -> str:
@@ -67,23 +63,23 @@ def _covers(done: Units, live: Units) -> bool:
     return done == live or live <= done
 
 
-def _light(card: Card) -> Light:
-    if card.ended or card.stage == Stage.CONFIRM.value:
+def _light(card: Card, stage: str) -> Light:
+    if card.ended or stage == Stage.CONFIRM.value:
         return Light.GREEN
     suspicious = (
         card.breaches or card.holds or card.backordered or any(p.gone or p.delayed for p in card.parcels.values())
     )
-    return Light.RED if suspicious and next(problems_of(card), None) else Light.YELLOW
+    return Light.RED if suspicious and next(problems_of(card.put(stage=stage)), None) else Light.YELLOW
 
 
-def _deadline(card: Card) -> datetime | None:
+def _deadline(card: Card, stage: str) -> datetime | None:
     if card.ended:
         return None
     if holds := card.open_holds:
         return min((h.due_at for h in holds if h.due_at), default=None)
     if card.urgency is None:
         return None
-    return card.urgency.deadlines.get(STAGES[card.stage], card.urgency.promise_by)
+    return card.urgency.deadlines.get(STAGES[stage], card.urgency.promise_by)
 
 
 def open_breaches(card: Card) -> list[Breach]:
