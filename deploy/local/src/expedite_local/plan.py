@@ -17,6 +17,9 @@ from expedite_local.services import Service, find
 HOST = "127.0.0.1"
 STANDARD_NICE = 5
 """Standard lanes yield the processor to everything that carries urgent orders."""
+WATCHING_NICE = 10
+"""Who only tells and shows yields to who moves goods; behind, it takes an order's events together, at less cost each."""
+WATCHING = ("notifier", "control-tower")
 SERVICE_STOP_SECONDS = 4
 """What a service may take for its worker, and again for open requests, before the supervisor's ten seconds end."""
 
@@ -126,12 +129,18 @@ class Plan:
             depends_on=depends_on,
             ready_url=base + (service.started_when if role == "api" else "/readyz"),
             liveness=Liveness(f"{base}/livez"),
-            nice=STANDARD_NICE if role == "standard" else 0,
+            nice=_niceness(service.name, role),
             service=service.name,
             role=role,
             slot=slot,
             port=port,
         )
+
+
+def _niceness(service: str, role: str) -> int:
+    if role != "standard":
+        return 0
+    return WATCHING_NICE if service in WATCHING else STANDARD_NICE
 
 
 def parse_scale(options: Sequence[str]) -> dict[str, int]:

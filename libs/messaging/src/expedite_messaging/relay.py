@@ -41,6 +41,7 @@ BATCH = 1000
 RESCAN_S = 0.25
 SHORTEST_POLL_S, LONGEST_POLL_S = 0.02, 0.25
 BALANCE_EVERY_S = 1.0
+COUNT_EVERY_S = 3.0
 MAX_BATCH_BYTES = 512 * 1024  # of one partition, below what the topics allow
 LARGEST_BATCHED = 128 * 1024
 ACK_TIMEOUT_S = 60.0
@@ -49,6 +50,10 @@ BLOCK_S = 60.0
 SILENCE = "5s"
 _LOCKS = {Lane.STANDARD: 0x45580001, Lane.EXPRESS: 0x45580002}
 _MEMBERS = {Lane.STANDARD: 0x45580011, Lane.EXPRESS: 0x45580012}
+_COUNT_MEMBERS = """
+SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = $1::int8::oid AND granted
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 # What is wrong with the record (or its topic) and stays wrong however often it is sent.
 _REFUSED = (
     MessageSizeTooLargeError,
@@ -81,6 +86,7 @@ class Relay:
         self._suspects: set[int] = set()  # rows of a refused batch: sent one by one to find the culprit
         self._partitions: dict[str, int] = {}  # how many a topic has: chosen once (P20)
         self._member = random.getrandbits(30)
+        self._members, self._counted_at = 1, -1e9
         self._labels = (engine.service, lane.value)
 
     async def run(self) -> None:
@@ -224,16 +230,11 @@ class Relay:
 
     async def _balance(self, connection: Any) -> None:
         """Own a fair share of the shards among the relays alive; ownership is a lock of this very connection."""
-        members = await calling(
-            connection.fetchval(
-                """
-                SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = $1::int8::oid AND granted
-                  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-                """,
-                _MEMBERS[self.lane],
-            )
-        )
-        share = -(-SHARDS // max(members, 1))
+        now = time.monotonic()
+        if now - self._counted_at >= COUNT_EVERY_S:  # walking all locks of the server costs milliseconds
+            self._counted_at = now
+            self._members = await calling(connection.fetchval(_COUNT_MEMBERS, _MEMBERS[self.lane]))
+        share = -(-SHARDS // max(self._members, 1))
         if len(self.shards) > share:
             extra = sorted(self.shards)[share:]
             await calling(

@@ -117,7 +117,8 @@ EFFECT = sa.Table(
     sa.Column("reason", sa.Text),  # why a performed effect's result could not be decided on
     _moment("finished_at", nullable=True, now=False),
     sa.CheckConstraint("state IN ('wanted', 'performed', 'done')", name="state"),
-    sa.Index("ix_effect_next_at", "kind", "lane", "next_at", postgresql_where=sa.text("state <> 'done'")),
+    sa.Index("ix_effect_wanted", "kind", "lane", "next_at", postgresql_where=sa.text("state = 'wanted'")),
+    sa.Index("ix_effect_performed", "next_at", postgresql_where=sa.text("state = 'performed'")),
     comment="What to do outside the database; the row stays for ever, so that asking twice performs once",
 )
 
