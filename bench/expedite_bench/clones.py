@@ -8,6 +8,9 @@ found and taken out again before the audit: it starts at that cut.
 
 from __future__ import annotations
 
+import asyncio
+import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,6 +23,8 @@ from expedite_local.databases import plain_url
 MARK = "-ZZ-"
 """The channel code of copied orders; no real channel has it."""
 CHUNK = 50_000
+BYTES_PER_ORDER = 64_000
+"""What a finished order takes in all databases together, write-ahead log included."""
 _LEFT_OUT = ("alembic_version", "outbox", "outbox_express", "job", "clock_anchor")
 
 _TABLES = """
@@ -37,6 +42,12 @@ FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = AN
 WHERE i.indrelid = $1::regclass AND i.indisunique GROUP BY i.indexrelid, i.indisprimary ORDER BY 1 DESC
 """
 _EVENTS = "SELECT event_id FROM ledger WHERE key = $1"
+_LARGEST = """
+SELECT coalesce(p.relname, c.relname) AS name, pg_size_pretty(sum(pg_total_relation_size(c.oid)))
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_inherits i ON i.inhrelid = c.oid LEFT JOIN pg_class p ON p.oid = i.inhparent
+WHERE n.nspname = 'public' AND c.relkind = 'r' GROUP BY 1 ORDER BY sum(pg_total_relation_size(c.oid)) DESC LIMIT 4
+"""
 _TEXTS = ("text", "character varying")
 
 
@@ -102,34 +113,56 @@ class Table:
         return here
 
 
-async def copy(
-    ground: Ground,
-    templates: Sequence[Template],
-    count: int,
-    *,
-    first: int = 1,
-    services: Sequence[str] = (),
-    shifts: Mapping[str, str] | None = None,
-) -> None:
-    """`count` orders, shared out among the templates and numbered from `first` on, in the databases of `services` (all,
-    when none is named). `shifts`: texts to replace in documents, for dates. The copies are gone before the audit."""
-    for service in services or list(ground.snapshot.databases):
-        connection = await asyncpg.connect(
-            plain_url(ground.snapshot.databases[service]),
-            server_settings={"synchronous_commit": "off", "jit": "off", "work_mem": "64MB"},
-        )
-        try:
-            tables = await _tables(connection)
-            rows = 0
-            for number, template in enumerate(templates):
-                rows += await _one(connection, tables, template, (first + number, first + count - 1, len(templates)), shifts or {})  # fmt: skip
-            await connection.execute("VACUUM (ANALYZE)", timeout=3600)
-            size = await connection.fetchval("SELECT pg_size_pretty(pg_database_size(current_database()))")
-            told(f"{service}: {count:,} orders, {rows:,} rows, now {size}")
-        finally:
-            await connection.close()
+@dataclass(frozen=True)
+class Batch:
+    """`count` copies, shared out among the templates."""
 
-        ground.restore[service] = partial(remove, ground, service)
+    templates: Sequence[Template]
+    count: int
+
+
+async def copy(
+    ground: Ground, batches: Sequence[Batch], *, services: Sequence[str] = (), shifts: Mapping[str, str] | None = None
+) -> None:
+    """Copies, numbered from 1 on over all batches, in the databases of `services` (all, when none is named). `shifts`:
+    texts to replace in documents, for dates. The copies are gone before the audit."""
+    gate = asyncio.Semaphore(os.cpu_count() or 1)
+
+    wanted = sum(batch.count for batch in batches) * BYTES_PER_ORDER
+    if not services and shutil.disk_usage(ground.folder).free < wanted:
+        raise Invalid(f"copying them takes about {wanted / 2**30:.0f} GB, and {ground.folder} has less free")
+
+    async def into(service: str) -> None:
+        async with gate:
+            ground.restore[service] = partial(remove, ground, service)
+            await _copy_into(ground, service, batches, shifts or {})
+
+    async with asyncio.TaskGroup() as group:
+        for service in services or list(ground.snapshot.databases):
+            group.create_task(into(service))
+
+
+async def _copy_into(ground: Ground, service: str, batches: Sequence[Batch], shifts: Mapping[str, str]) -> None:
+    connection = await asyncpg.connect(
+        plain_url(ground.snapshot.databases[service]),
+        # Nothing real is written here: a copy lost in a crash is no loss.
+        server_settings={"synchronous_commit": "off", "jit": "off", "application_name": "bench"},
+    )
+    try:
+        tables, rows, first = await _tables(connection), 0, 1
+        for batch in batches:
+            others: list[str] = []
+            for number, template in enumerate(batch.templates):
+                numbers = (first + number, first + batch.count - 1, len(batch.templates))
+                rows += await _one(connection, tables, template, others, numbers, shifts)
+                others.append(template.order_id)
+            first += batch.count
+        # As after a night of autovacuum.
+        await connection.execute("VACUUM (ANALYZE)", timeout=3600)
+        largest = ", ".join(f"{name} {size}" for name, size in await connection.fetch(_LARGEST))
+        told(f"{service}: {first - 1:,} orders, {rows:,} rows; largest tables now: {largest}")
+    finally:
+        await connection.close()
 
 
 async def _tables(connection: asyncpg.Connection) -> list[Table]:
@@ -146,10 +179,12 @@ async def _one(
     connection: asyncpg.Connection,
     tables: Sequence[Table],
     template: Template,
+    others: Sequence[str],
     numbers: tuple[int, int, int],
     shifts: Mapping[str, str],
 ) -> int:
-    """Copies of one template in every table that tells of it; the rows written."""
+    """Copies of one template in every table that tells of it; the rows written. Rows that tell of `others` too were copied
+    with them."""
     written = 0
     for table in tables:
         about = "t::text LIKE '%' || $1 || '%'"
@@ -159,7 +194,7 @@ async def _one(
         source = [
             dict(row) for row in await connection.fetch(f'SELECT * FROM "{table.name}" t WHERE {about}', *arguments)
         ]
-        source = [row for row in source if MARK not in str(row)]
+        source = [row for row in source if not any(word in str(row) for word in (MARK, *others))]
         if source:
             table.numbered = _to_number(table, source, template)
             written += await _insert(connection, table, template, source, numbers, shifts)

@@ -6,7 +6,7 @@ import asyncio
 
 from expedite_bench import shots
 from expedite_bench.bench import Bench, Figures, Goal, Size
-from expedite_bench.clones import MARK, Template, copy
+from expedite_bench.clones import MARK, Batch, Template, copy
 from expedite_bench.flow import reached, through, warm_up
 from expedite_bench.ground import Ground, told
 from expedite_bench.orders import ELSEWHERE, body_of, order, post_bulk
@@ -38,9 +38,7 @@ async def run(ground: Ground, size: Size) -> Figures:
     empty, _ = await through(ground, [order(f"{name}-{n}", ground.goods.skus) for n in range(orders)])
     finished, unfinished = await _templates(ground)
     told(f"copying {size['finished']:,} finished and {size['open']:,} open orders into every table")
-    await copy(ground, finished, size["finished"])
-    await copy(ground, unfinished, size["open"], first=size["finished"] + 1)
-    # The same query plans as after a night of autovacuum.
+    await copy(ground, [Batch(finished, size["finished"]), Batch(unfinished, size["open"])])
     name = ground.name("f")
     told(f"{orders:,} orders beside them")
     full, _ = await through(ground, [order(f"{name}-{n}", ground.goods.skus) for n in range(orders)])
@@ -66,7 +64,7 @@ async def _templates(ground: Ground) -> tuple[list[Template], list[Template]]:
         await reached(ground, "told", before["told"] + TEMPLATES, before["told"], crew)
     parcels = await ground.books.rows("shipping", _PARCELS, ids)
     file = ground.folder / "ends.bin"
-    shots.write(file, [one for way in webhooks(ground, parcels) for one in way])
+    shots.write(file, [way[-1] for way in webhooks(ground, parcels)])
     await ground.shoot(ground.snapshot.urls["shipping"], file, 1)
     await rest.wait(ground.snapshot, _REST_S, told)
     for order_id in ids:

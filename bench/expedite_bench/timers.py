@@ -8,7 +8,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 from expedite_bench.bench import Bench, Figures, Goal, Size
-from expedite_bench.clones import MARK, Template, copy
+from expedite_bench.clones import MARK, Batch, Template, copy
 from expedite_bench.ground import STALL_S, Ground, Invalid, told
 from expedite_bench.measure import quantiles
 from expedite_bench.orders import body_of, order, post_bulk
@@ -33,7 +33,7 @@ _OPEN = "SELECT count(*) FROM timer WHERE key LIKE $1"
 async def run(ground: Ground, size: Size) -> Figures:
     template = await _template(ground)
     told(f"copying {size['open']:,} orders, each with a running clock")
-    await copy(ground, [template], size["open"], services=["prioritizer"], shifts=_shifts())
+    await copy(ground, [Batch([template], size["open"])], services=["prioritizer"], shifts=_shifts())
     await ground.books.value("prioritizer", _PUT_OFF, f"%{MARK}%")
     opened = await ground.books.value("prioritizer", _OPEN, f"%{MARK}%")
     if opened != size["open"]:
