@@ -192,7 +192,7 @@ class Builder:
         """The carrier says so; how its words arrive is no matter of the audit."""
 
         async def work(tx: Tx) -> None:
-            desktop = await Desktop.load(tx, [order_id], desk=True)
+            desktop = await Desktop.load(tx, [order_id])
             update = Update(
                 carrier_id="swift", tracking_number=f"T-{parcel_id}", status=TrackingStatus.DELIVERED, raw_status="D",
                 occurred_at=tx.now,

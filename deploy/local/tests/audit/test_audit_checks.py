@@ -135,9 +135,9 @@ async def test_an_order_that_ended_twice(house: Any, damaged: Damaged) -> None:
     ("service", "statement", "says"),
     [
         ("control-tower", "DELETE FROM card WHERE order_id = '{closed}'", "the tower does not know it"),
-        ("control-tower", "UPDATE card SET doc = doc - 'ended' WHERE order_id = '{closed}'", "the tower shows received"),
-        ("shipping", "UPDATE order_leg SET doc = doc - 'over' WHERE order_id = '{closed}'", "shipping takes it for not ended"),
-        ("prioritizer", "UPDATE orders SET doc = doc - 'ended_at' WHERE order_id = '{closed}'",
+        ("control-tower", "UPDATE card SET doc = doc::jsonb - 'ended' WHERE order_id = '{closed}'", "the tower shows received"),
+        ("shipping", "UPDATE order_leg SET doc = doc::jsonb - 'over' WHERE order_id = '{closed}'", "shipping takes it for not ended"),
+        ("prioritizer", "UPDATE orders SET doc = doc::jsonb - 'ended_at' WHERE order_id = '{closed}'",
          "prioritizer takes it for not ended"),
     ],
 )  # fmt: skip
