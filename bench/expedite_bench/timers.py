@@ -32,9 +32,11 @@ _OPEN = "SELECT count(*) FROM timer WHERE key LIKE $1"
 
 async def run(ground: Ground, size: Size) -> Figures:
     template = await _template(ground)
+    without = await _idle(ground, size["idle_s"])
     told(f"copying {size['open']:,} orders, each with a running clock")
     await copy(ground, [Batch([template], size["open"])], services=["prioritizer"], shifts=_shifts())
     await ground.books.value("prioritizer", _PUT_OFF, f"%{MARK}%")
+    await ground.books.value("prioritizer", "VACUUM (ANALYZE) timer")
     opened = await ground.books.value("prioritizer", _OPEN, f"%{MARK}%")
     if opened != size["open"]:
         raise Invalid(f"{size['open']} clocks should run, but {opened} do")
@@ -53,6 +55,7 @@ async def run(ground: Ground, size: Size) -> Figures:
         "fired_once": len(late),
         "late_ms": quantiles(late),
         "idle": idle,
+        "idle_without_clocks": without,
         "cpu_ms_per_timer": watch.stop(due)["ms_per_order"],
     }
 

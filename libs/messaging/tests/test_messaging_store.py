@@ -40,9 +40,9 @@ async def test_a_migrated_database_agrees_with_its_metadata_and_a_changed_one_is
     upgrade(world.url, "expedite_sample")
     await world.sql("ALTER TABLE tally DROP COLUMN mood")
     await world.sql("ALTER TABLE timer ADD COLUMN surplus int")
-    await world.sql("DROP INDEX ix_effect_next_at")
+    await world.sql("DROP INDEX ix_effect_wanted")
     found = "\n".join(drift(world.url, "expedite_sample"))
-    for name in ("mood", "surplus", "ix_effect_next_at"):
+    for name in ("mood", "surplus", "ix_effect_wanted"):
         assert name in found
 
 

@@ -195,7 +195,7 @@ class PostgresSession(DeliverySession):
 
     async def add(self, collection: Collection[S], states: Sequence[S]) -> None:
         sql = sql_of(collection)
-        await self._execute(sql.add, *sql.arrays(states))
+        await self._execute(sql.add, *sql.arrays(states, once=True))
 
     async def emit(self, envelopes: Sequence[Envelope]) -> None:
         unlocked = {e.key for e in envelopes} - self._locked  # of orders just made, or on behalf of another

@@ -72,8 +72,8 @@ class CollectionSql:
             return [literals.texts(keys)]  # type: ignore[arg-type]
         return [literals.texts(column) for column in zip(*keys, strict=True)]
 
-    def arrays(self, states: Sequence[BaseModel]) -> list[Any]:
-        """Parameters of `save`, `update` and `add`: one array per column."""
+    def arrays(self, states: Sequence[BaseModel], *, once: bool = False) -> list[Any]:
+        """Parameters of `save`, `update` and `add`: one array per column. `once`: written once, hardly ever loaded."""
         keys = [[str(getattr(state, name)) for state in states] for name in self.collection.key]
         found: list[Any] = [literals.texts(column) for column in keys]
         for name, kind in self._columns:
@@ -85,7 +85,8 @@ class CollectionSql:
         to_json = self.collection.model.__pydantic_serializer__.to_json
         # What nobody set is at its default: leaving it out needs no comparison.
         texts = [to_json(state, exclude_unset=True).decode() for state in states]
-        self._remember(zip(texts, states, strict=True))
+        if not once:
+            self._remember(zip(texts, states, strict=True))
         found.append(texts)
         return found
 
