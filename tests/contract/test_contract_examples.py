@@ -16,11 +16,13 @@ from expedite_saga import golden
 from expedite_saga.world import SPECS, START
 
 from expedite_events import CATALOGUE, Row
+from expedite_events.catalogue import Hears
 from expedite_events.documents import schema
-from expedite_events.envelope import Undecodable
+from expedite_events.envelope import Envelope, Undecodable
 from expedite_messaging.memory import Database, MemoryClock, MemoryEngine
 
 PAIRS = [(row.topic, service) for row in CATALOGUE for service in row.hearers]
+CHOICES = [(row, choice) for row in CATALOGUE for choice in row.hears]
 
 # Consumers that can only hear an event after they themselves did something for the order, so that an empty state is no
 # late arrival but a contradiction: intake accepted the order, inventory announced the units or asked for the transfer.
@@ -54,9 +56,17 @@ def examples() -> dict[str, str]:
     return fresh
 
 
+def example_for(topic: str, service: str) -> Envelope:
+    """The example in `contracts/examples`; where a consumer does not take it, the first of the scenario that it takes."""
+    envelope = golden.envelope_of((golden.EXAMPLES / f"{topic}.json").read_text(encoding="utf-8"))
+    if service in envelope.hearers:
+        return envelope
+    return golden.envelope_of(golden.example_of(recording().heard_by(topic, service)))
+
+
 async def heard(topic: str, service: str, db: Database | None = None) -> list[str]:
     """Feed an example to a consumer; why it parked, if it did. An event that waits for master data is fine."""
-    envelope = golden.envelope_of((golden.EXAMPLES / f"{topic}.json").read_text(encoding="utf-8"))
+    envelope = example_for(topic, service)
     engine = MemoryEngine(SPECS[service].handlers, MemoryClock(START), db)
     await engine.deliver([envelope])
     assert envelope.id in engine.db.inbox
@@ -83,6 +93,17 @@ def test_every_event_is_driven_end_to_end() -> None:
 def test_owners_only_say_what_they_own() -> None:
     """I1: each event comes from one of its owners."""
     assert golden.foreign(recording().log) == []
+
+
+@pytest.mark.parametrize(
+    ("row", "choice"), CHOICES, ids=[f"{row.topic}-{choice.service}" for row, choice in CHOICES]
+)  # fmt: skip
+def test_what_a_consumer_chooses_by_travels_in_the_headers(row: Row, choice: Hears) -> None:
+    """I1: the scenario has both, events that a consumer takes and others that it leaves, told apart by their headers."""
+    said = [e for e in recording().log if e.row is row]
+    values = [golden.headers_of(e)[f"ce_{choice.attribute}"] for e in said]
+    assert [choice.takes(value) for value in values] == [choice.service in e.hearers for e in said]
+    assert {choice.takes(value) for value in values} == {True, False}
 
 
 @pytest.mark.parametrize("row", CATALOGUE, ids=lambda row: row.topic)

@@ -49,6 +49,10 @@ class Recording:
             found.setdefault(envelope.row.topic, envelope)
         return found
 
+    def heard_by(self, topic: str, service: str) -> Envelope:
+        """The first emission of an event that a consumer takes: some choose by an attribute of the headers."""
+        return next(e for e in self.log if e.row.topic == topic and service in e.hearers)
+
     def ancestors(self, envelope: Envelope) -> Iterator[Envelope]:
         """The events that led to this one, nearest first."""
         by_id = {e.id: e for e in self.log}
@@ -162,8 +166,10 @@ async def _transferred_short_lost_and_returned(house: House) -> None:
 async def _raised_and_refused(house: House) -> None:
     with house.world.late((OrderReceived, "prioritizer")):
         order = await house.channel.places((RING, 1))
-        await house.planner.raises(order)
+        await house.planner.raises(order, tier="high")
         await house.world.settle()
+    await house.world.settle()
+    await house.planner.raises(order)
     await house.world.settle()
     with house.world.late((Shipped, "order-intake"), (CancelRequested, "prioritizer")):
         parcel = await house.london.ships(order)
@@ -178,14 +184,19 @@ async def _raised_and_refused(house: House) -> None:
 
 def example_of(envelope: Envelope) -> str:
     """An event as it stands in `contracts/examples`: the record on the wire, readable."""
-    topic, key, value, headers = encode(envelope)
+    topic, key, value, _ = encode(envelope)
     record = {
         "topic": topic,
         "key": key.decode(),
-        "headers": {name: text.decode() for name, text in headers},
+        "headers": headers_of(envelope),
         "value": json.loads(value),
     }
     return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+
+
+def headers_of(envelope: Envelope) -> dict[str, str]:
+    """The headers of an event on the wire."""
+    return {name: text.decode() for name, text in encode(envelope)[3]}
 
 
 def envelope_of(text: str) -> Envelope:
