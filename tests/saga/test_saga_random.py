@@ -19,9 +19,9 @@ PATHS = (
     "ParcelReturned", "PickShort", "RaiseRequested", "SLABreached", "ShipmentLost", "TransferReceived",
     "cancelled by fulfillment", "cancelled by inventory", "cancelled by shipping", "cancels refused at once",
     "counts", "crashes before commit", "dock put-backs", "effects performed twice", "express on a twin topic",
-    "old messages again", "put-backs", "quantity cancels that asked for others", "redeliveries",
+    "old messages again", "polls of several handlers", "put-backs", "quantity cancels that asked for others", "redeliveries",
     "requests decided again", "requests refused",
-    "scans of parcels on the dock", "timers fired", "transactions run again", "transfers with differences",
+    "scans of parcels on the dock", "timers fired", "transactions run again", "transactions with several topics", "transfers with differences",
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
+from expedite_events import Units
 from expedite_saga.masters import CAKE, LAMP, LIL, LON, MUG, RING, WAREHOUSES, customer
 from expedite_saga.people import House
 from fulfillment.domain.tasks import Status as TaskStatus
@@ -281,13 +282,31 @@ class Acts:
         elif parcel.status is ParcelStatus.PUT_BACK and (orderly or self.r.random() < 0.8):
             if await self._try("shipping", f"/parcels/{parcel.parcel_id}/put-back", body):
                 self.met["dock put-backs"] += 1
-        elif self.r.random() < 0.5:
-            await self._try("shipping", f"/parcels/{parcel.parcel_id}/hand-over", body)
-            await self._regret(parcel.order_id, orderly)
         else:
-            many = {**body, "parcel_ids": [parcel.parcel_id]}
-            await self._try("shipping", f"/warehouses/{parcel.warehouse_id}/hand-overs", many)
-            await self._regret(parcel.order_id, orderly)
+            if self.r.random() < 0.5:
+                await self._try("shipping", f"/parcels/{parcel.parcel_id}/hand-over", body)
+            else:
+                many = {**body, "parcel_ids": [parcel.parcel_id]}
+                await self._try("shipping", f"/warehouses/{parcel.warehouse_id}/hand-overs", many)
+            parted = self._parted(parcel)
+            if parted and not orderly and self.r.random() < 0.7:
+                line = self.r.choice(parted)
+                await self.cancel(parcel.order_id, lines=[{"line": line, "quantity": 1}])
+            else:
+                await self._regret(parcel.order_id, orderly)
+
+    def _parted(self, parcel: Any) -> list[int]:
+        """Lines of which one parcel has the last unit and another place some more: who wants one less now, before intake
+        hears of the hand-over, is refused that unit and gets another one cancelled."""
+        order, inside = self._order_row(parcel.order_id), self._inside(parcel)
+        here = order.units - order.out - order.handed
+        lines = [here.on_line(line) for line in inside.lines]
+        return [units.lines[0] for units in lines if units - inside and units.last_n(1) <= inside]
+
+    def _inside(self, parcel: Any) -> Units:
+        leg = self.world.row("shipping", LEGS, parcel.order_id)
+        found: Units = leg.parcel(parcel.parcel_id).packed
+        return found
 
     async def _regret(self, order_id: str, orderly: bool) -> None:
         """Customers like to change their minds at the worst moment: picked, or just handed over."""
@@ -304,8 +323,8 @@ class Acts:
         """A carrier says something about a parcel. Orderly carriers bring every parcel to its end."""
         rows = [p for p in self.world.rows("shipping", PARCELS) if p.tracking_number]
         handed = [p for p in rows if p.status is ParcelStatus.HANDED]
-        if not orderly and self.r.random() < 0.1:
-            handed = rows  # also about parcels on the dock, and about those at their end
+        if not orderly and self.r.random() < 0.15:  # also about parcels on the dock, and about those at their end
+            handed = [p for p in rows if p.status in ON_DOCK] or rows
         if not handed:
             return False
         parcel = self.r.choice(handed)

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
+from typing import Any
 
-from expedite_messaging import EffectResult
+from expedite_events import CATALOGUE
+from expedite_events.envelope import Envelope
+from expedite_messaging import EffectResult, Handlers
 from expedite_messaging.memory import MemoryEngine
 from expedite_saga import audit
 from expedite_saga.acts import Acts
@@ -22,7 +25,24 @@ from expedite_saga.world import Crash, World
 STEPS = 420
 QUIET_AFTER = 320  # from here on nothing new is asked: what runs, runs out
 AUDIT_EVERY = 20
+_PLACES = {topic: place for place, row in enumerate(CATALOGUE) for topic in row.topics}
 CALM = 4000  # steps to rest at most
+
+
+def _topic(name: tuple[str, str, str]) -> str:
+    return name[0]
+
+
+def _lane(name: tuple[str, str, str]) -> str:
+    return "express" if name[0].endswith(".express") else "standard"
+
+
+def in_groups(handlers: Handlers, batch: Sequence[Envelope]) -> list[list[Envelope]]:
+    """What a poll brings as the consumer delivers it: a transaction per handler, in the catalogue's order of topics."""
+    groups: dict[Any, list[Envelope]] = {}
+    for envelope in sorted(batch, key=lambda e: _PLACES[e.topic]):
+        groups.setdefault(handlers.events[type(envelope.event)], []).append(envelope)
+    return list(groups.values())
 
 
 class Run:
@@ -79,9 +99,11 @@ class Run:
             return
         first = self.r.choice(ready)
         names = [first]
-        # A poll brings several keys of one topic at once: the batch is one transaction.
-        if self.r.random() < 0.3:
-            names += [n for n in ready if n != first and (n[0], n[2]) == (first[0], first[2])]
+        # A poll brings several keys at once, of one topic or of all that a lane has.
+        wide = self.r.random()
+        if wide < 0.3:
+            same = _topic if wide < 0.15 else _lane
+            names += [n for n in ready if n != first and n[2] == first[2] and same(n) == same(first)]
         batch = []
         for name in names:
             queue = self.world.bus.queues[name]
@@ -95,9 +117,16 @@ class Run:
                 self.met["old messages again"] += 1
         engine = self.world.engines[first[2]]
         self.trail.append(f"{first[2]} hears {', '.join(f'{e.topic} {e.key}' for e in batch)}")
+        groups = in_groups(engine.handlers, batch)
+        self.met["polls of several handlers"] += len(groups) > 1
+        self.met["transactions with several topics"] += any(len({e.topic for e in group}) > 1 for group in groups)
         if self.r.random() < 0.08:
-            await self._die(engine, lambda: engine.deliver(batch))
-        await engine.deliver(batch)
+            done = self.r.randrange(len(groups))
+            for group in groups[:done]:
+                await engine.deliver(group)
+            await self._die(engine, lambda: engine.deliver(groups[done]))
+        for group in groups:
+            await engine.deliver(group)
         if self.r.random() < 0.12:  # died after the commit, before the offset: all of it comes again
             self.met["redeliveries"] += 1
             return
