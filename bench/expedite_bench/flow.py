@@ -10,7 +10,7 @@ from typing import Any
 from expedite_bench.ground import STALL_S, Crew, Ground, Invalid, told
 from expedite_bench.orders import body_of, order, post_bulk
 
-GLANCE_S = 0.25
+GLANCE_S = 1.0
 TELL_S = 3.0
 WARM_UP = 100
 LAST = ("told", "board", "shipped")

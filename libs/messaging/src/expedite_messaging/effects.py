@@ -24,7 +24,7 @@ from expedite_messaging.wake import effects_hint
 
 PERFORM_TIMEOUT_S = 30.0
 LONGEST_BACKOFF_S = 300.0
-_POLL_S = 0.5
+_POLL_S = 1.0
 log = structlog.get_logger(__name__)
 
 

@@ -37,11 +37,13 @@ class Handlers:
     """What one service does. Built once in its `handlers.py`; performers of effects are bound in `main.py`.
 
     `linger_s`, `poll`: a service nobody waits for may look at its standard topics that many seconds apart and take that
-    many records at once: events of an order that follow each other then come together."""
+    many records at once: events of an order that follow each other then come together. `later`: events that nothing waits
+    for; they are taken when no others are there, and at least every two seconds."""
 
     service: str
     linger_s: float = 0.0
     poll: int = 500
+    later: frozenset[type[Event]] = frozenset()
     events: dict[type[Event], Callable[..., Awaitable[None]]] = field(default_factory=dict)
     timers: dict[str, TimerHandler] = field(default_factory=dict)
     results: dict[str, ResultHandler] = field(default_factory=dict)

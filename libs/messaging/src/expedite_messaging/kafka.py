@@ -32,6 +32,7 @@ COMMIT_EVERY_S = 1.0
 WATCH_EVERY_S = 10.0
 STALL_S = 30.0
 POLL_MS = 500
+LATER_S = 2.0
 log = structlog.get_logger(__name__)
 
 
@@ -75,6 +76,8 @@ class LaneConsumer:
         self.stall_s, self.watch_every_s = stall_s, watch_every_s
         standard = lane is Lane.STANDARD
         self.poll, self.linger_s = (engine.handlers.poll, engine.handlers.linger_s) if standard else (EXPRESS_POLL, 0.0)
+        self.later = {t for event in engine.handlers.later for t in row_of(event).topics} if standard else set()
+        self._all_at = 0.0  # last poll of all topics
         self.poisoned: str | None = None
         self.consumed = self.rebuilds = self.lag = 0
         engine.guard = PoisonGuard(poison_limit)
@@ -178,6 +181,8 @@ class LaneConsumer:
         """The next records, of one partition of every topic first: equal keys have equal partitions, so what follows each
         other on an order's way comes together when we lag behind, and costs one load and one save."""
         limit = self.poll
+        if self.later and (urgent := await self._what_others_wait_for(consumer, limit)):
+            return urgent
         polled: dict[TopicPartition, list[Any]] = await consumer.getmany(timeout_ms=POLL_MS, max_records=limit // 5)
         left = limit - sum(map(len, polled.values()))
         if not polled or left <= 0:
@@ -190,6 +195,17 @@ class LaneConsumer:
         if left > 0:
             _join(polled, await consumer.getmany(timeout_ms=0, max_records=left))
         return polled
+
+    async def _what_others_wait_for(self, consumer: AIOKafkaConsumer, limit: int) -> dict[TopicPartition, list[Any]]:
+        """Records of the topics that are not for later; none when there are none, or all topics are due."""
+        now = time.monotonic()
+        first = [place for place in consumer.assignment() if place.topic not in self.later]
+        if first and now - self._all_at < LATER_S:
+            found: dict[TopicPartition, list[Any]] = await consumer.getmany(*first, timeout_ms=0, max_records=limit)
+            if found:
+                return found
+        self._all_at = now
+        return {}
 
     async def _handle(self, polled: dict[TopicPartition, list[Any]], generation: int) -> None:
         """Decide on what was polled, one handler after the other; a handler of several events gets them together, in the

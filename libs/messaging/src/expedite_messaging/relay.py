@@ -39,7 +39,7 @@ from expedite_messaging.wake import outbox_hint
 
 BATCH = 1000
 RESCAN_S = 0.25
-SHORTEST_POLL_S, LONGEST_POLL_S = 0.02, 0.25
+SHORTEST_POLL_S, LONGEST_POLL_S = 0.02, 1.0  # commits wake us; a poll only finds what a lost hint was about
 BALANCE_EVERY_S = 1.0
 COUNT_EVERY_S = 3.0
 MAX_BATCH_BYTES = 512 * 1024  # of one partition, below what the topics allow

@@ -48,7 +48,11 @@ from prioritizer.domain.world import Carrier, Product, Warehouse
 from prioritizer.masterdata import people, places, world_for
 from prioritizer.store import BREACHES, CARRIERS, ORDERS, PRIORITIES, PRODUCTS, WAREHOUSES, Breach
 
-handlers = Handlers("prioritizer")
+# What only stops a clock and starts the next is nothing anybody waits for: an order's stations are noted together.
+handlers = Handlers(
+    "prioritizer",
+    later=frozenset((StockReserved, Packed, Shipped, ShipmentTracked, DeliveryDelayed, Delivered, CustomerNotified)),
+)
 Snapshot = TypeVar("Snapshot", Warehouse, Carrier, Product)
 
 
