@@ -22,9 +22,9 @@ async def test_settings_that_promises_rest_on(postgres: PostgresServer) -> None:
             "synchronous_commit": "on",
             "full_page_writes": "on",
             "max_connections": "200",
-            "shared_buffers": "256MB",
+            "shared_buffers": "512MB",
             "max_locks_per_transaction": "512",
-            "max_wal_size": "1GB",
+            "max_wal_size": "8GB",
             "listen_addresses": "127.0.0.1",
             "TimeZone": "UTC",
         }
