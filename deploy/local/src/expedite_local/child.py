@@ -19,6 +19,7 @@ from expedite_local import warden
 from expedite_local.errors import StartFailed
 from expedite_local.logs import Lines, RotatingFile, Terminal
 from expedite_local.nursery import Born, Nursery
+from expedite_local.process import make_nice
 
 StateName = Literal["waiting", "starting", "ready", "backoff", "stopping", "stopped", "failed"]
 _POLL_SECONDS = 0.1
@@ -166,7 +167,7 @@ class Child:
         if self.spec.nice:
             # Set from here, before its threads exist: on Linux niceness belongs to threads and is inherited.
             with contextlib.suppress(ProcessLookupError):
-                os.setpriority(os.PRIO_PROCESS, process.pid, os.getpriority(os.PRIO_PROCESS, 0) + self.spec.nice)
+                make_nice(process.pid, os.getpriority(os.PRIO_PROCESS, 0) + self.spec.nice)
         return process
 
     async def _read(self, process: asyncio.subprocess.Process | Born) -> None:

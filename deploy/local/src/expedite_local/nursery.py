@@ -25,6 +25,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from expedite_local import warden
+from expedite_local.process import make_nice
 
 SHARED = (
     "expedite_chassis.main",
@@ -205,7 +206,7 @@ def _live(request: dict[str, Any], output: int) -> None:
         if output > 2:
             os.close(output)
         if request["nice"]:
-            os.nice(request["nice"])
+            make_nice(os.getpid(), os.getpriority(os.PRIO_PROCESS, 0) + request["nice"])
         os.environ.update(request["env"])
         module, *arguments = request["argv"]
         sys.argv = [module, *arguments]

@@ -25,6 +25,17 @@ class Account:
     name: str
 
 
+def make_nice(pid: int, nice: int) -> None:
+    """Let a process that leads its own session yield to others; raises ProcessLookupError when it is gone.
+
+    Linux groups sessions (autogroup) and shares the processor between groups first: niceness alone would only count within
+    the process's own session, that is not at all.
+    """
+    os.setpriority(os.PRIO_PROCESS, pid, nice)
+    with contextlib.suppress(OSError):  # no such grouping here
+        Path(f"/proc/{pid}/autogroup").write_text(str(nice), encoding="ascii")
+
+
 def open_log(path: Path) -> IO[bytes]:
     """Open a server's log for appending; a log grown past LOG_LIMIT_BYTES first becomes `<name>.1`."""
     path.parent.mkdir(parents=True, exist_ok=True)
