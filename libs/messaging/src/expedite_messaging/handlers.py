@@ -36,13 +36,13 @@ class JobSpec:
 class Handlers:
     """What one service does. Built once in its `handlers.py`; performers of effects are bound in `main.py`.
 
-    `linger_s`, `poll`: a service nobody waits for may look at its standard topics that many seconds apart and take that
-    many records at once: events of an order that follow each other then come together. `later`: events that nothing waits
-    for; they are taken when no others are there, and at least every two seconds."""
+    `poll`: how many records of the standard topics one batch takes. `later`: events that nothing waits for; they are taken
+    when no others are there, and at least every two seconds. `gather`: a service nobody waits for may fall behind by so
+    many records, and then decides together what happened to an order meanwhile."""
 
     service: str
-    linger_s: float = 0.0
     poll: int = 500
+    gather: int = 0
     later: frozenset[type[Event]] = frozenset()
     events: dict[type[Event], Callable[..., Awaitable[None]]] = field(default_factory=dict)
     timers: dict[str, TimerHandler] = field(default_factory=dict)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -22,6 +23,7 @@ from expedite_events.envelope import Envelope, Undecodable, decode, heard
 from expedite_messaging import metrics
 from expedite_messaging.cause import RawRecord
 from expedite_messaging.engine import Engine, PoisonGuard, PoisonLimit
+from expedite_messaging.gathering import Gathering
 from expedite_messaging.handlers import Handlers
 
 EXPRESS_POLL = 200
@@ -75,7 +77,8 @@ class LaneConsumer:
         self.group = group_of(engine.service, lane)
         self.stall_s, self.watch_every_s = stall_s, watch_every_s
         standard = lane is Lane.STANDARD
-        self.poll, self.linger_s = (engine.handlers.poll, engine.handlers.linger_s) if standard else (EXPRESS_POLL, 0.0)
+        self.poll = engine.handlers.poll if standard else EXPRESS_POLL
+        self.gathering = Gathering(engine.handlers.gather) if standard and engine.handlers.gather else None
         self.later = {t for event in engine.handlers.later for t in row_of(event).topics} if standard else set()
         self._all_at = 0.0  # last poll of all topics
         self.poisoned: str | None = None
@@ -150,6 +153,8 @@ class LaneConsumer:
         self._generation += 1
         self._done.clear()
         self._stalled = False
+        if self.gathering:
+            self.gathering.clear()
         watchdog: asyncio.Task[None] | None = None
         try:
             await consumer.start()
@@ -158,13 +163,11 @@ class LaneConsumer:
             while not self._stopping.is_set():
                 generation = self._generation
                 async with asyncio.timeout(60):
-                    polled = await self._poll(consumer)
+                    records = await (self._gather(consumer, self.gathering) if self.gathering else self._poll(consumer))
                 self._alive_at = time.monotonic()
-                if polled:
+                if records and self._generation == generation:
                     self._moved_at = self._alive_at
-                    await self._handle(polled, generation)
-                    if self.linger_s and sum(map(len, polled.values())) < self.poll:
-                        await asyncio.sleep(self.linger_s)
+                    await self._handle(records, generation)
                 if self._stalled:
                     raise Stalled(f"{self.lag} records wait, none arrived for {self.stall_s:.0f} s")
                 if time.monotonic() - committed_at >= COMMIT_EVERY_S:
@@ -177,40 +180,51 @@ class LaneConsumer:
             with suppress(Exception):
                 await asyncio.wait_for(consumer.stop(), 10)
 
-    async def _poll(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, list[Any]]:
+    async def _poll(self, consumer: AIOKafkaConsumer) -> list[Any]:
         """The next records, of one partition of every topic first: equal keys have equal partitions, so what follows each
         other on an order's way comes together when we lag behind, and costs one load and one save."""
         limit = self.poll
         if self.later and (urgent := await self._what_others_wait_for(consumer, limit)):
             return urgent
-        polled: dict[TopicPartition, list[Any]] = await consumer.getmany(timeout_ms=POLL_MS, max_records=limit // 5)
-        left = limit - sum(map(len, polled.values()))
-        if not polled or left <= 0:
-            return polled
+        polled = await consumer.getmany(timeout_ms=POLL_MS, max_records=limit // 5)
+        records = _all_of(polled)
+        if not polled or len(records) >= limit:
+            return records
         partition = next(iter(polled)).partition
         for topic in self.topics:
-            place = TopicPartition(topic, partition)
+            place, left = TopicPartition(topic, partition), limit - len(records)
             if left > 0 and place not in polled and place in consumer.assignment():
-                left -= _join(polled, await consumer.getmany(place, timeout_ms=0, max_records=min(left, limit // 5)))
-        if left > 0:
-            _join(polled, await consumer.getmany(timeout_ms=0, max_records=left))
-        return polled
+                records += _all_of(await consumer.getmany(place, timeout_ms=0, max_records=min(left, limit // 5)))
+        if len(records) < limit:
+            records += _all_of(await consumer.getmany(timeout_ms=0, max_records=limit - len(records)))
+        return records
 
-    async def _what_others_wait_for(self, consumer: AIOKafkaConsumer, limit: int) -> dict[TopicPartition, list[Any]]:
+    async def _what_others_wait_for(self, consumer: AIOKafkaConsumer, limit: int) -> list[Any]:
         """Records of the topics that are not for later; none when there are none, or all topics are due."""
         now = time.monotonic()
         first = [place for place in consumer.assignment() if place.topic not in self.later]
         if first and now - self._all_at < LATER_S:
-            found: dict[TopicPartition, list[Any]] = await consumer.getmany(*first, timeout_ms=0, max_records=limit)
+            found = await consumer.getmany(*first, timeout_ms=0, max_records=limit)
             if found:
-                return found
+                return _all_of(found)
         self._all_at = now
-        return {}
+        return []
 
-    async def _handle(self, polled: dict[TopicPartition, list[Any]], generation: int) -> None:
-        """Decide on what was polled, one handler after the other; a handler of several events gets them together, in the
+    async def _gather(self, consumer: AIOKafkaConsumer, gathering: Gathering) -> list[Any]:
+        """Take in all there is, and choose what to decide now."""
+        wait = POLL_MS if not len(gathering) else 0
+        while gathering.room > 0:
+            polled = await consumer.getmany(timeout_ms=wait, max_records=gathering.room)
+            if not polled:
+                break
+            gathering.add(polled)
+            wait = 0
+        return gathering.take(self.poll)
+
+    async def _handle(self, records: list[Any], generation: int) -> None:
+        """Decide on records, one handler after the other; a handler of several events gets them together, in the
         catalogue's order, which is that of an order's way."""
-        records = [r for tp in sorted(polled, key=lambda tp: self._places[tp.topic]) for r in polled[tp]]
+        records.sort(key=lambda record: self._places[record.topic])
         self._idle.clear()
         self._busy_since = started = time.monotonic()
         try:
@@ -222,11 +236,15 @@ class LaneConsumer:
             self._idle.set()
         metrics.BATCH_SECONDS.labels(*self._labels).observe(time.monotonic() - started)
         metrics.BATCH_EVENTS.labels(*self._labels).observe(len(records))
-        for tp, found in polled.items():
-            metrics.CONSUMED.labels(*self._labels, tp.topic).inc(len(found))
+        for topic, count in Counter(record.topic for record in records).items():
+            metrics.CONSUMED.labels(*self._labels, topic).inc(count)
         self.consumed += len(records)
         if self._generation == generation:
-            self._done |= {tp: found[-1].offset + 1 for tp, found in polled.items()}
+            if self.gathering:
+                self._done |= self.gathering.decided(records, _place_of)
+            else:
+                for record in records:  # in order within each partition
+                    self._done[_place_of(record)] = record.offset + 1
 
     async def _deliver(self, records: Sequence[Any], generation: int) -> bool:
         """False when our partitions were revoked meanwhile: the next owner gets the rest (P15)."""
@@ -278,6 +296,8 @@ class LaneConsumer:
             await asyncio.wait_for(self._idle.wait(), DRAIN_S)
         await self._commit(consumer)
         self._done.clear()  # no longer ours to commit
+        if self.gathering:
+            self.gathering.clear()
 
     def assigned(self) -> None:
         """Partitions (perhaps none) were given to us."""
@@ -305,11 +325,12 @@ class LaneConsumer:
                 self._stalled = True
 
 
-def _join(polled: dict[TopicPartition, list[Any]], more: dict[TopicPartition, list[Any]]) -> int:
-    """Add records that follow those already there; their number."""
-    for place, records in more.items():
-        polled.setdefault(place, []).extend(records)
-    return sum(map(len, more.values()))
+def _all_of(polled: dict[TopicPartition, list[Any]]) -> list[Any]:
+    return [record for records in polled.values() for record in records]
+
+
+def _place_of(record: Any) -> TopicPartition:
+    return TopicPartition(record.topic, record.partition)
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]

@@ -41,8 +41,7 @@ from expedite_events import (
 )
 from expedite_messaging import Batch, Handlers, Received, Tx
 
-# People look at the board four times a second: what happens to an order within that time is placed together.
-handlers = Handlers("control-tower", linger_s=0.2, poll=2_000)
+handlers = Handlers("control-tower", poll=2_000, gather=12_000)
 SLOTS = 4
 
 # What events carry along so that the next station need not ask. The timeline keeps it where it was said first.

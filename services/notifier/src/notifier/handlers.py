@@ -32,7 +32,7 @@ from notifier.domain.telling import EMAIL, hear, sent, tell_staff
 from notifier.settings import settings
 from notifier.store import MESSAGES, ORDERS, PEOPLE, Message
 
-handlers = Handlers("notifier", linger_s=0.1, poll=1_000)  # a mail may leave a tenth of a second later
+handlers = Handlers("notifier", poll=1_000, gather=6_000)
 
 
 _TOLD = ("message_id", "order_id", "kind", "occasion", "audience", "language", "to", "facts")

@@ -1,0 +1,88 @@
+"""Records that were polled and not decided yet, kept by key: a consumer that falls behind decides together what happened
+to a key meanwhile, instead of loading and saving it for each record.
+
+It holds nothing back: whoever keeps up finds a few records here and takes them all at once. Only when more wait than one
+batch holds, the keys with the most records go first, and those that waited long before all others.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
+
+LONGEST_S = 10.0
+
+
+class Gathering:
+    """Up to `capacity` records of one consumer. Offsets are committed up to the first record still here."""
+
+    def __init__(self, capacity: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.capacity, self._clock = capacity, clock
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything: the partitions are no longer ours, whoever owns them reads it again."""
+        self._by_key: dict[Hashable, list[Any]] = {}  # in order of their first record
+        self._since: dict[Hashable, float] = {}
+        self._open: dict[Any, deque[int]] = {}  # offsets by partition, in order
+        self._decided: dict[Any, set[int]] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def room(self) -> int:
+        return self.capacity - self._count
+
+    def add(self, polled: Mapping[Any, Sequence[Any]]) -> None:
+        """Take in what was polled, by partition."""
+        now = self._clock()
+        for place, records in polled.items():
+            self._open.setdefault(place, deque()).extend(record.offset for record in records)
+            self._count += len(records)
+            for record in records:
+                # A record without a key is like no other.
+                key = record.key if record.key is not None else (place, record.offset)
+                if key not in self._by_key:
+                    self._by_key[key], self._since[key] = [], now
+                self._by_key[key].append(record)
+
+    def take(self, limit: int) -> list[Any]:
+        """The records to decide next, all there are of each of their keys: about `limit`."""
+        if self._count <= limit:
+            keys = list(self._by_key)
+        else:
+            overdue, ripe = self._clock() - LONGEST_S, sorted(self._by_key.items(), key=lambda item: -len(item[1]))
+            late = [key for key, since in self._since.items() if since < overdue]
+            keys, left = [], limit
+            for key in dict.fromkeys([*late, *(key for key, _ in ripe)]):
+                keys.append(key)
+                left -= len(self._by_key[key])
+                if left <= 0:
+                    break
+        taken: list[Any] = []
+        for key in keys:
+            taken += self._by_key.pop(key)
+            del self._since[key]
+        self._count -= len(taken)
+        return taken
+
+    def decided(self, records: Sequence[Any], place_of: Callable[[Any], Any]) -> dict[Any, int]:
+        """Note that these are done; per partition that moved, the offset to commit."""
+        moved = set()
+        for record in records:
+            place = place_of(record)
+            self._decided.setdefault(place, set()).add(record.offset)
+            moved.add(place)
+        found = {}
+        for place in moved:
+            waiting, done, reached = self._open[place], self._decided[place], None
+            while waiting and waiting[0] in done:
+                reached = waiting.popleft()
+                done.remove(reached)
+            if reached is not None:
+                found[place] = reached + 1
+        return found
