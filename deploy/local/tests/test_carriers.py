@@ -189,6 +189,17 @@ def _sold(carrier: rates.Profile, ask: dict[str, Any], day: date) -> bool:
         return False
 
 
+async def test_rates_say_for_which_parcels_they_hold(world: Any) -> None:
+    """F1: every parcel within the told bounds has the same rates, quote ids included; the next gram costs more."""
+    _, _, carriers = world
+    told = (await carriers.post("/swift-post/rates", json=ASK)).json()
+    holds = told["holds_for"]
+    assert (holds["weight_from_g"], holds["weight_to_g"], holds["postcodes"]) == (1001, 1500, "")
+    for weight, same in ((1001, True), (1500, True), (1000, False), (1501, False)):
+        other = ASK | {"parcel_id": "other-P1", "weight_g": weight, "to": {"postcode": "E1 1AA", "country": "GB"}}
+        assert ((await carriers.post("/swift-post/rates", json=other)).json() == told) is same
+
+
 async def test_a_dedicated_lane_stays_in_its_country(world: Any) -> None:
     """F6: City Dash does not cross borders; Swift Post does, dearer and slower."""
     _, _, carriers = world

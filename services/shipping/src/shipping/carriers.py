@@ -3,11 +3,17 @@
 The carrier protocol (what the demo carriers speak; real carriers get an adapter that speaks it):
 
     POST {base_url}/rates   {parcel_id, from, to, weight_g, box, handling, deliver_by}
-         -> {"rates": [{quote_id, service, name, price, currency, transit_hours, insured, signature}]}
+         -> {"rates": [{quote_id, service, name, price, currency, transit_hours, insured, signature}],
+             "holds_for": {weight_from_g, weight_to_g, postcodes}}
     POST {base_url}/labels  + Idempotency-Key {quote_id, service, reference, recipient, …, "formats": ["zpl"]}
          -> {label_id, tracking_number, tracking_url, cost, currency, zpl, pdf_url}
     POST {base_url}/labels/{label_id}/void -> 2xx
     GET  {pdf_url} -> the label as a page; asked for only when a person wants to see it
+
+`holds_for` may be left out. With it the carrier says that its answer, quote ids included, is the same for every parcel
+from there to the same country in the same box with the same handling and day, whose weight is within these bounds and
+whose postcode begins with `postcodes` ("": all of the country): such parcels are bought on it for a while
+(`SHIPPING_QUOTE_VALID_S`) without asking again.
 
 The same in batches of up to 200, unless the carrier's record says `batch: false`; each request has its own answer:
 
@@ -62,6 +68,16 @@ class Rate(TypedDict):
     signature: NotRequired[bool]
 
 
+class Holds(TypedDict):
+    """For which other parcels an answer holds."""
+
+    __pydantic_config__ = ConfigDict(extra="ignore")  # type: ignore[misc]
+
+    weight_from_g: Annotated[int, Field(ge=0)]
+    weight_to_g: Annotated[int, Field(ge=0)]
+    postcodes: Annotated[str, Field(max_length=20)]
+
+
 class Sold(TypedDict):
     """A label as a carrier sells it."""
 
@@ -78,6 +94,7 @@ class Sold(TypedDict):
 
 
 _RATES = TypeAdapter(list[Rate]).validator.validate_python
+_HOLDS = TypeAdapter(Holds).validator.validate_python
 _SOLD = TypeAdapter(Sold).validator.validate_python
 
 
@@ -88,6 +105,27 @@ def rates_of(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
     except ValidationError as error:
         raise GaveUp(f"its rates are not understood: {error.error_count()} problem(s)") from None
     return rates
+
+
+def holds_of(answer: Mapping[str, Any]) -> dict[str, Any] | None:
+    """For which other parcels an answer holds; None when it does not say so, or not in words we understand."""
+    try:
+        holds: dict[str, Any] = _HOLDS(answer.get("holds_for"))
+    except ValidationError:
+        return None
+    return holds
+
+
+def together(every: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:
+    """For which parcels several answers hold all together; None when one of them holds for its own parcel only."""
+    said = [holds for holds in every if holds is not None]
+    if not said or len(said) < len(every):
+        return None
+    postcodes = max((holds["postcodes"] for holds in said), key=len)
+    if not all(postcodes.startswith(holds["postcodes"]) for holds in said):
+        return None
+    low, high = max(h["weight_from_g"] for h in said), min(h["weight_to_g"] for h in said)
+    return {"weight_from_g": low, "weight_to_g": high, "postcodes": postcodes}
 
 
 def label_of(answer: Mapping[str, Any]) -> dict[str, Any]:

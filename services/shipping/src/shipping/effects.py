@@ -17,8 +17,10 @@ from shipping.carriers import (
     CarrierApi,
     CarrierAway,
     NotInBatches,
+    holds_of,
     label_of,
     rates_of,
+    together,
 )
 
 __all__ = ["CarrierAway", "Performers", "bind"]
@@ -38,7 +40,7 @@ class Performers:
 
     async def quote(self, calls: Sequence[EffectCall]) -> list[Answer]:
         """Ask all carriers at once. One that fails is left out and named; an effect that no carrier answered is tried
-        again."""
+        again. What all of them say for other parcels too is said with it."""
         asked: dict[str, list[int]] = defaultdict(list)
         carriers: dict[str, Mapping[str, Any]] = {}
         for index, call in enumerate(calls):
@@ -54,6 +56,7 @@ class Performers:
         found = await asyncio.gather(*(of(name) for name in asked))
         rates: list[list[dict[str, Any]]] = [[] for _ in calls]
         errors: list[dict[str, str]] = [{} for _ in calls]
+        holds: list[list[dict[str, Any] | None]] = [[] for _ in calls]
         for name, answers in zip(asked, found, strict=True):
             carrier_id = carriers[name]["carrier_id"]
             for index, answer in zip(asked[name], answers, strict=True):
@@ -61,9 +64,11 @@ class Performers:
                     offered = rates_of(_good(answer))
                 except (CarrierAway, GaveUp) as error:
                     errors[index][carrier_id] = str(error)
+                    holds[index].append(None)
                 else:
+                    holds[index].append(holds_of(_good(answer)))
                     rates[index] += [{"carrier_id": carrier_id, **rate} for rate in offered]
-        return [_quoted(call, rates[i], errors[i]) for i, call in enumerate(calls)]
+        return [_quoted(call, rates[i], errors[i], together(holds[i])) for i, call in enumerate(calls)]
 
     async def buy(self, calls: Sequence[EffectCall]) -> list[Answer]:
         """Buy each label of its carrier. The effect's id makes a repetition return the same label."""
@@ -126,10 +131,12 @@ def _good(answer: Answer) -> dict[str, Any]:
     return answer
 
 
-def _quoted(call: EffectCall, rates: list[dict[str, Any]], errors: Mapping[str, str]) -> Answer:
+def _quoted(
+    call: EffectCall, rates: list[dict[str, Any]], errors: Mapping[str, str], holds: Mapping[str, Any] | None
+) -> Answer:
     if len(errors) == len(call.data["carriers"]):
         return CarrierAway("; ".join(f"{carrier}: {text}" for carrier, text in errors.items()))
-    return {"rates": rates, "errors": errors}
+    return {"rates": rates, "errors": errors} | ({"holds_for": holds} if holds else {})
 
 
 async def _in_time(requests: Sequence[Awaitable[dict[str, Any]]]) -> list[Answer]:

@@ -22,7 +22,9 @@ from expedite_messaging import Batch, Collection, EffectResult, Engine, Fired, H
 from shipping import webhooks
 from shipping.domain import custody, labels, orders
 from shipping.domain.labels import LABEL_RETRY
+from shipping.domain.quotes import quote_of
 from shipping.domain.state import OrderLeg
+from shipping.quotes import KEPT
 from shipping.store import LABELS, PRODUCTS, WAREHOUSES, Desktop, LabelFile
 
 handlers = Handlers("shipping")
@@ -110,12 +112,15 @@ async def retry_labels(batch: Batch[Fired], tx: Tx) -> None:
 
 @handlers.result("quote_rates")
 async def choose_carriers(batch: Batch[EffectResult], tx: Tx) -> None:
-    """Rates are in: choose a service and buy it."""
+    """Rates are in: choose a service and buy it. What holds for other parcels too is kept for them, whatever becomes of
+    this transaction: it is the carriers' word."""
     desktop = await Desktop.load(tx, batch.keys)
     for result in batch:
         leg, parcel_id = desktop.orders[result.key], labels.parcel_of(result.subject)
         if result.ok:
             decision = labels.quoted(leg, parcel_id, result.subject, result.data, result.request, desktop.desk, tx.now)
+            if quote := quote_of(result.request, result.data, tx.now):
+                KEPT.keep(quote)
         else:
             decision = labels.not_quoted(leg, parcel_id, result.subject, result.error or "unknown", tx.now)
         desktop.save(result, decision)

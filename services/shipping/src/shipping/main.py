@@ -6,13 +6,16 @@ from expedite_chassis import Runtime, ServiceSpec, run
 from shipping import effects
 from shipping.api import router
 from shipping.handlers import handlers
-from shipping.settings import Settings
+from shipping.quotes import KEPT
+from shipping.settings import ShippingSettings
 from shipping.store import metadata
 
 
 def bind(runtime: Runtime) -> None:
-    """Give the effects their HTTP client and keys."""
+    """Give the effects their HTTP client and keys; say how long quotes are valid."""
     effects.bind(handlers, runtime)
+    if isinstance(runtime.settings, ShippingSettings):
+        KEPT.valid_s = runtime.settings.quote_valid_s
 
 
 spec = ServiceSpec(
@@ -22,7 +25,7 @@ spec = ServiceSpec(
     router=router,
     migrations_module="shipping",
     bind=bind,
-    settings=Settings,
+    settings=ShippingSettings,
 )
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from expedite_messaging import Book, Cause, Collection, Column, Tx
 from expedite_messaging.collection import metadata_naming
 from shipping.domain.desk import Carrier, Desk
 from shipping.domain.state import LabelState, OrderLeg, Parcel, Station, order_of
+from shipping.quotes import KEPT
 
 metadata = sa.MetaData(naming_convention=metadata_naming)
 _TIME = sa.TIMESTAMP(timezone=True)
@@ -277,11 +278,12 @@ class Desktop:
 
 
 async def load_desk(tx: Tx, skus: Iterable[str] = ()) -> Desk:
-    """Master data for label decisions. Carriers and warehouses are few; products are loaded as named."""
+    """Master data and quotes for label decisions. Carriers and warehouses are few; products are loaded as named."""
     carriers, sites = await tx.masters(CARRIERS), await tx.masters(WAREHOUSES)
     in_order = tuple(sorted(carriers.values(), key=lambda carrier: carrier.carrier_id))
     # Both are read by their plain keys: a warehouse id, a SKU.
-    return Desk(in_order, sites, await tx.glance(PRODUCTS, skus))  # type: ignore[arg-type]
+    products = await tx.glance(PRODUCTS, skus)
+    return Desk(in_order, sites, products, KEPT.valid())  # type: ignore[arg-type]
 
 
 async def load_parcel(tx: Tx, parcel_id: str) -> tuple[OrderLeg, Parcel] | None:

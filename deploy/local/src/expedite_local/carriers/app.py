@@ -105,7 +105,7 @@ CarrierDep = Annotated[Profile, Depends(_carrier)]
 @router.post("/{carrier_id}/rates")
 async def quote(ask: Ask, carrier: CarrierDep) -> dict[str, Any]:
     """Prices of all services that go there."""
-    return {"rates": rates.quote(carrier, ask.model_dump())}
+    return rates.quote(carrier, ask.model_dump())
 
 
 @router.post("/{carrier_id}/rates/batch")
@@ -114,7 +114,7 @@ async def quote_many(request: Request, carrier: CarrierDep) -> Response:
 
     def priced(raw: Any) -> dict[str, Any]:
         Ask.model_validate(raw)
-        return {"rates": rates.quote(carrier, raw)}
+        return rates.quote(carrier, raw)
 
     return _answered(await _requests(request), priced)
 

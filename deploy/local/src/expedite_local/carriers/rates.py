@@ -1,5 +1,5 @@
-"""What the demo carriers sell: the services of the seed file, priced by weight and distance. Quotes need no memory: a
-quote id is derived from what was asked."""
+"""What the demo carriers sell: the services of the seed file, priced by distance and by weight in steps of 500 g. Quotes
+need no memory: a quote id is derived from what was asked."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from expedite_local.carriers.chance import draw, short_hash
 COVERED = frozenset({"EXPRESS_24", "NEXT_DAY", "SAME_DAY"})  # services with insurance and a signature
 ABROAD_HOURS, ABROAD_FACTOR = 24, 1.8
 CURRENCY = "GBP"
+STEP_G = 500  # within a step the price is the same
 REFUSES = 0.01  # share of labels a carrier will not sell: the next carrier has to take them
 
 
@@ -64,9 +65,13 @@ def _profile(row: Mapping[str, Any]) -> Profile:
     return Profile(row["carrier_id"], row["name"], row["webhook_format"], prefix, services)
 
 
-def quote(profile: Profile, ask: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """All services the carrier offers for a parcel."""
-    return [_rate(profile, service, ask) for service in profile.services if _goes(service, ask)]
+def quote(profile: Profile, ask: Mapping[str, Any]) -> dict[str, Any]:
+    """All services the carrier offers for a parcel, and for which others they hold: its weight step, the whole country."""
+    heaviest = _step(ask)
+    return {
+        "rates": [_rate(profile, service, ask) for service in profile.services if _goes(service, ask)],
+        "holds_for": {"weight_from_g": heaviest - STEP_G + 1, "weight_to_g": heaviest, "postcodes": ""},
+    }
 
 
 def price_of(profile: Profile, code: str, ask: Mapping[str, Any], seed: int, today: date | None) -> dict[str, Any]:
@@ -90,11 +95,11 @@ def _goes(service: Service, ask: Mapping[str, Any]) -> bool:
 
 def _rate(profile: Profile, service: Service, ask: Mapping[str, Any]) -> dict[str, Any]:
     abroad = _country(ask, "from") not in (None, _country(ask, "to"))
-    kilos = max(1, int(ask.get("weight_g") or 1)) / 1000
-    price = (service.base + service.per_kg * kilos) * (ABROAD_FACTOR if abroad else 1)
+    price = (service.base + service.per_kg * _step(ask) / 1000) * (ABROAD_FACTOR if abroad else 1)
     covered = service.code in COVERED
     return {
-        "quote_id": "q_" + short_hash(profile.carrier_id, service.code, ask.get("parcel_id"), ask.get("weight_g")),
+        "quote_id": "q_"
+        + short_hash(profile.carrier_id, service.code, _country(ask, "from"), _country(ask, "to"), _step(ask)),
         "service": service.code,
         "name": service.name,
         "price": round(price, 2),
@@ -103,6 +108,11 @@ def _rate(profile: Profile, service: Service, ask: Mapping[str, Any]) -> dict[st
         "insured": covered,
         "signature": covered,
     }
+
+
+def _step(ask: Mapping[str, Any]) -> int:
+    """The weight a parcel is priced by: the end of its step."""
+    return -(-max(1, int(ask.get("weight_g") or 1)) // STEP_G) * STEP_G
 
 
 def _country(ask: Mapping[str, Any], end: str) -> str | None:

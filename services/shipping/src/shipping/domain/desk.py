@@ -14,6 +14,7 @@ from pydantic import Field
 from expedite_events import CarrierChanged, CarrierService, Decision, ProductChanged, Value, WarehouseChanged
 from expedite_events.base import LineGoods
 from expedite_events.units import Units
+from shipping.domain.quotes import Quotes
 
 CUT_OFF_HORIZON_DAYS = 21  # longer than any row of holidays
 
@@ -54,11 +55,12 @@ def change(known: Carrier | None, wanted: Carrier) -> Decision[Carrier]:
 @dataclass(frozen=True)
 class Desk:
     """Master data for decisions about labels; a missing warehouse or product is no obstacle. What was once looked up is
-    remembered: thousands of parcels wait for the same few trucks."""
+    remembered: thousands of parcels wait for the same few trucks. `quotes` are rates that still hold."""
 
     carriers: tuple[Carrier, ...] = ()
     sites: Mapping[str, WarehouseChanged] = field(default_factory=dict)
     products: Mapping[str, ProductChanged] = field(default_factory=dict)
+    quotes: Quotes = field(default_factory=dict)
     _trucks: dict[tuple[str, str], tuple[datetime, datetime]] = field(default_factory=dict, repr=False, compare=False)
 
     _candidates: dict[tuple[str, tuple[str, ...]], tuple[Carrier, ...]] = field(

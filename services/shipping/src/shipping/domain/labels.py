@@ -2,19 +2,22 @@
 
 Quoting and buying are two effects on purpose. A quote may be asked again at no cost; the purchase names one carrier and
 carries the effect's id as idempotency key, so trying it again after a crash can never buy a second label elsewhere.
+Rates that carriers quoted a moment ago for the same lane are taken without asking (`Desk.quotes`); when the carrier does
+not sell on them, all are asked as if there had been none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from expedite_events import CancelTimer, Decision, Effect, SetTimer
 from expedite_events.base import Address
-from shipping.domain.desk import Desk
-from shipping.domain.selection import Offer, choose
+from shipping.domain.desk import Carrier, Desk
+from shipping.domain.quotes import Quote, Quotes, find
+from shipping.domain.selection import Choice, Offer, choose
 from shipping.domain.state import Label, LabelState, OrderLeg, Parcel, Station
 
 LABEL_RETRY = "label_retry"
@@ -40,7 +43,7 @@ def buy_what_is_missing(leg: OrderLeg, desk: Desk, now: datetime) -> Decision[Or
     decision = Decision(leg)
     for parcel in leg.parcels:
         if parcel.label_state is LabelState.NONE and wants_label(leg, parcel):
-            decision = decision.and_then(_quote(decision.state, parcel, desk, now))
+            decision = decision.and_then(_ask(decision.state, parcel, desk, now, desk.quotes))
     return decision
 
 
@@ -52,27 +55,40 @@ def try_again(leg: OrderLeg, parcel_id: str, desk: Desk, now: datetime) -> Decis
         return Decision(leg)
     fresh = parcel.put(label_state=LabelState.NONE, excluded=(), problem=None)
     leg = leg.with_parcel(fresh)
-    return _quote(leg, fresh, desk, now) if wants_label(leg, fresh) else Decision(leg)
+    return _ask(leg, fresh, desk, now) if wants_label(leg, fresh) else Decision(leg)
 
 
-def _quote(leg: OrderLeg, parcel: Parcel, desk: Desk, now: datetime) -> Decision[OrderLeg]:
+def _ask(leg: OrderLeg, parcel: Parcel, desk: Desk, now: datetime, quotes: Quotes | None = None) -> Decision[OrderLeg]:
+    """The next attempt at a label: with `quotes` it is bought on rates that are there, else carriers are asked."""
     attempt = parcel.label_attempt + 1
     carriers = desk.candidates(leg.address().country, parcel.excluded)
     if not carriers:
         known = f"all that serve {leg.address().country} refused: {', '.join(parcel.excluded)}"
         reason = known if parcel.excluded else f"no active carrier serves {leg.address().country}"
         return _fail(leg, parcel.put(label_attempt=attempt), reason, now)
-    asked = [_reached(c.carrier_id, c.base_url, c.batch) for c in carriers]
     parcel = parcel.put(label_attempt=attempt, label_state=LabelState.BUYING)
     if parcel.problem is not None:
         parcel = parcel.put(problem=None)
-    effect = Effect("quote_rates", _subject(parcel), {"carriers": asked, "shipment": _priced(leg, parcel, desk)})
-    return Decision(leg.with_parcel(parcel), effects=(effect,))
+    request = {"carriers": [_reached(c) for c in carriers], "shipment": _priced(leg, parcel, desk)}
+    effect = _buy_on(find(quotes or {}, request), leg, parcel, request, desk, now)
+    return Decision(leg.with_parcel(parcel), effects=(effect or Effect("quote_rates", _subject(parcel), request),))
 
 
-def _reached(carrier_id: str, base_url: str, batch: bool) -> dict[str, Any]:
-    """How a performer finds a carrier."""
-    return {"carrier_id": carrier_id, "base_url": base_url} | ({} if batch else {"batch": False})
+def _reached(carrier: Carrier) -> dict[str, Any]:
+    """How a performer finds a carrier, and which of our records of it that is."""
+    told = {"carrier_id": carrier.carrier_id, "base_url": carrier.base_url, "revision": carrier.revision}
+    return told if carrier.batch else told | {"batch": False}
+
+
+def _buy_on(
+    quote: Quote | None, leg: OrderLeg, parcel: Parcel, request: Data, desk: Desk, now: datetime
+) -> Effect | None:
+    """The purchase on rates quoted before; None without them."""
+    choice = _choose(leg, parcel, quote.rates, request, desk, now) if quote else None
+    if quote is None or choice is None:
+        return None
+    because = f"{choice.because}; rates quoted {quote.age(now)} before for the same lane"
+    return _buy(leg, parcel, choice._replace(because=because), request, kept=True)
 
 
 def _priced(leg: OrderLeg, parcel: Parcel, desk: Desk) -> dict[str, Any]:
@@ -90,12 +106,12 @@ def _priced(leg: OrderLeg, parcel: Parcel, desk: Desk) -> dict[str, Any]:
     }
 
 
-def shipment(leg: OrderLeg, parcel: Parcel, desk: Desk) -> dict[str, Any]:
+def _labelled(leg: OrderLeg, parcel: Parcel, priced: Data) -> dict[str, Any]:
     """What a carrier must know to label, which is all it ever hears of a parcel."""
     customer = leg.brief_known().customer
     recipient = {"name": customer.name, "phone": customer.phone, "company": customer.company}
     return {
-        **_priced(leg, parcel, desk),
+        **priced,
         "reference": leg.order_id,
         "recipient": {name: value for name, value in recipient.items() if value},
         "contents": [g.name for g in parcel.goods if parcel.packed.on_line(g.line)][:20],
@@ -116,24 +132,34 @@ def quoted(
         return Decision(leg)
     if not wants_label(leg, parcel):
         return Decision(leg.with_parcel(parcel.put(label_state=LabelState.NONE)))
-    offers = tuple(_offer(rate, parcel, desk, now) for rate in data["rates"])
-    handling = request["shipment"]["handling"]
-    choice = choose(
-        offers,
-        promise_by=leg.urgency_known().promise_by,
-        valuable="valuable" in handling,
-        preference=leg.brief_known().carrier_preference,
-    )
+    choice = _choose(leg, parcel, data["rates"], request, desk, now)
     if choice is None:
         return _fail(leg, parcel, _no_offers(data.get("errors", {})), now)
-    asked = next(c for c in request["carriers"] if c["carrier_id"] == choice.offer.carrier_id)
+    today = {**request, "shipment": _priced(leg, parcel, desk)}
+    return Decision(leg, effects=(_buy(leg, parcel, choice, today),))
+
+
+def _choose(
+    leg: OrderLeg, parcel: Parcel, rates: Iterable[Data], request: Data, desk: Desk, now: datetime
+) -> Choice | None:
+    return choose(
+        tuple(_offer(rate, parcel, desk, now) for rate in rates),
+        promise_by=leg.urgency_known().promise_by,
+        valuable="valuable" in request["shipment"]["handling"],
+        preference=leg.brief_known().carrier_preference,
+    )
+
+
+def _buy(leg: OrderLeg, parcel: Parcel, choice: Choice, request: Data, *, kept: bool = False) -> Effect:
+    """The purchase of what was chosen, of that one carrier. `kept`: on rates quoted before."""
+    carrier = next(c for c in request["carriers"] if c["carrier_id"] == choice.offer.carrier_id)
     ask = {
-        **_reached(asked["carrier_id"], asked["base_url"], asked.get("batch", True)),
+        **carrier,
         "offer": _told(choice.offer),
         "because": choice.because,
-        "shipment": shipment(leg, parcel, desk),
+        "shipment": _labelled(leg, parcel, request["shipment"]),
     }
-    return Decision(leg, effects=(Effect("buy_label", _subject(parcel), ask),))
+    return Effect("buy_label", _subject(parcel), ask | {"kept": True} if kept else ask)
 
 
 def _offer(rate: Data, parcel: Parcel, desk: Desk, now: datetime) -> Offer:
@@ -196,18 +222,19 @@ def not_quoted(leg: OrderLeg, parcel_id: str, subject: str, error: str, now: dat
 def not_bought(
     leg: OrderLeg, parcel_id: str, subject: str, error: str, request: Data, desk: Desk, now: datetime
 ) -> Decision[OrderLeg]:
-    """The chosen carrier would not sell: the others are asked, without it."""
+    """The chosen carrier would not sell: the others are asked, without it. What it refused on rates quoted before, it may
+    sell on new ones: then it is asked with the others."""
     parcel = _current(leg, parcel_id, subject)
     if parcel is None:
         return Decision(leg)
     refused_by = request["offer"]["carrier_id"]
     parcel = parcel.put(
-        excluded=(*parcel.excluded, refused_by),
+        excluded=parcel.excluded if request.get("kept") else (*parcel.excluded, refused_by),
         label_state=LabelState.NONE,
         problem=f"{refused_by} refused the label: {error}"[:500],
     )
     leg = leg.with_parcel(parcel)
-    return _quote(leg, parcel, desk, now) if wants_label(leg, parcel) else Decision(leg)
+    return _ask(leg, parcel, desk, now) if wants_label(leg, parcel) else Decision(leg)
 
 
 def not_voided(leg: OrderLeg, parcel_id: str, label_id: str, error: str) -> Decision[OrderLeg]:
