@@ -16,6 +16,10 @@ class Record:
     offset: int
     key: bytes | None
 
+    @property
+    def topic(self) -> str:
+        return self.place
+
 
 def place_of(record: Record) -> str:
     return record.place
@@ -66,7 +70,15 @@ def test_forgetting_leaves_nothing() -> None:
     gathering = Gathering(10)
     gathering.add({"a": [Record("a", 0, b"k")]})
     gathering.clear()
-    assert (len(gathering), gathering.room, gathering.take(5)) == (0, 10, [])
+    assert (len(gathering), gathering.room("a"), gathering.take(5)) == (0, 10, [])
+
+
+def test_each_topic_has_room_of_its_own() -> None:
+    gathering = Gathering(2)
+    gathering.add({"a": [Record("a", 0, b"k"), Record("a", 1, b"l")]})
+    assert (gathering.room("a"), gathering.room("b")) == (0, 2)
+    gathering.take(2)
+    assert gathering.room("a") == 2
 
 
 @given(

@@ -2,13 +2,15 @@
 to a key meanwhile, instead of loading and saving it for each record.
 
 It holds nothing back: whoever keeps up finds a few records here and takes them all at once. Only when more wait than one
-batch holds, the keys with the most records go first, and those that waited long before all others.
+batch holds, the keys with the most records go first, the oldest of them (keys of orders rise with time), and those that
+waited long before all others. Each topic has room of its own, so that the first station of a crowd of orders does not fill
+the place that their later stations need to meet it.
 """
 
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +18,7 @@ LONGEST_S = 10.0
 
 
 class Gathering:
-    """Up to `capacity` records of one consumer. Offsets are committed up to the first record still here."""
+    """Up to `capacity` records of each topic of one consumer. Offsets are committed up to the first record still here."""
 
     def __init__(self, capacity: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.capacity, self._clock = capacity, clock
@@ -29,13 +31,14 @@ class Gathering:
         self._open: dict[Any, deque[int]] = {}  # offsets by partition, in order
         self._decided: dict[Any, set[int]] = {}
         self._count = 0
+        self._by_topic: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return self._count
 
-    @property
-    def room(self) -> int:
-        return self.capacity - self._count
+    def room(self, topic: str) -> int:
+        """How many more records of a topic may come."""
+        return self.capacity - self._by_topic[topic]
 
     def add(self, polled: Mapping[Any, Sequence[Any]]) -> None:
         """Take in what was polled, by partition."""
@@ -44,6 +47,7 @@ class Gathering:
             self._open.setdefault(place, deque()).extend(record.offset for record in records)
             self._count += len(records)
             for record in records:
+                self._by_topic[record.topic] += 1
                 # A record without a key is like no other.
                 key = record.key if record.key is not None else (place, record.offset)
                 if key not in self._by_key:
@@ -55,10 +59,11 @@ class Gathering:
         if self._count <= limit:
             keys = list(self._by_key)
         else:
-            overdue, ripe = self._clock() - LONGEST_S, sorted(self._by_key.items(), key=lambda item: -len(item[1]))
+            overdue = self._clock() - LONGEST_S
             late = [key for key, since in self._since.items() if since < overdue]
+            ripe = sorted(self._by_key, key=lambda key: (-len(self._by_key[key]), str(key)))
             keys, left = [], limit
-            for key in dict.fromkeys([*late, *(key for key, _ in ripe)]):
+            for key in dict.fromkeys([*late, *ripe]):
                 keys.append(key)
                 left -= len(self._by_key[key])
                 if left <= 0:
@@ -68,6 +73,7 @@ class Gathering:
             taken += self._by_key.pop(key)
             del self._since[key]
         self._count -= len(taken)
+        self._by_topic.subtract(record.topic for record in taken)
         return taken
 
     def decided(self, records: Sequence[Any], place_of: Callable[[Any], Any]) -> dict[Any, int]:
@@ -79,7 +85,8 @@ class Gathering:
             moved.add(place)
         found = {}
         for place in moved:
-            waiting, done, reached = self._open[place], self._decided[place], None
+            # Nothing is open of a partition that was taken away meanwhile.
+            waiting, done, reached = self._open.get(place), self._decided[place], None
             while waiting and waiting[0] in done:
                 reached = waiting.popleft()
                 done.remove(reached)

@@ -37,8 +37,8 @@ class Handlers:
     """What one service does. Built once in its `handlers.py`; performers of effects are bound in `main.py`.
 
     `poll`: how many records of the standard topics one batch takes. `later`: events that nothing waits for; they are taken
-    when no others are there, and at least every two seconds. `gather`: a service nobody waits for may fall behind by so
-    many records, and then decides together what happened to an order meanwhile."""
+    when no others are there, and at least every two seconds. `gather`: a service nobody waits for may hold so many
+    records of each topic when it falls behind, and then decides together what happened to an order meanwhile."""
 
     service: str
     poll: int = 500

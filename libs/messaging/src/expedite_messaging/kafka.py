@@ -165,7 +165,12 @@ class LaneConsumer:
                 async with asyncio.timeout(60):
                     records = await (self._gather(consumer, self.gathering) if self.gathering else self._poll(consumer))
                 self._alive_at = time.monotonic()
-                if records and self._generation == generation:
+                if self._generation != generation:
+                    # A rebalance in the middle of the poll: what came after it counts as read, what came before may be
+                    # another's by now.
+                    generation, ours = self._generation, consumer.assignment()
+                    records = [record for record in records if _place_of(record) in ours]
+                if records:
                     self._moved_at = self._alive_at
                     await self._handle(records, generation)
                 if self._stalled:
@@ -212,13 +217,14 @@ class LaneConsumer:
 
     async def _gather(self, consumer: AIOKafkaConsumer, gathering: Gathering) -> list[Any]:
         """Take in all there is, and choose what to decide now."""
-        wait = POLL_MS if not len(gathering) else 0
-        while gathering.room > 0:
-            polled = await consumer.getmany(timeout_ms=wait, max_records=gathering.room)
-            if not polled:
-                break
-            gathering.add(polled)
-            wait = 0
+        if not len(gathering):
+            gathering.add(await consumer.getmany(timeout_ms=POLL_MS, max_records=min(self.poll, gathering.capacity)))
+        by_topic: dict[str, list[TopicPartition]] = {}
+        for place in consumer.assignment():
+            by_topic.setdefault(place.topic, []).append(place)
+        for topic, places in by_topic.items():
+            if (room := gathering.room(topic)) > 0:
+                gathering.add(await consumer.getmany(*places, timeout_ms=0, max_records=room))
         return gathering.take(self.poll)
 
     async def _handle(self, records: list[Any], generation: int) -> None:

@@ -41,7 +41,7 @@ from expedite_events import (
 )
 from expedite_messaging import Batch, Handlers, Received, Tx
 
-handlers = Handlers("control-tower", poll=2_000, gather=12_000)
+handlers = Handlers("control-tower", poll=2_000, gather=3_000)
 SLOTS = 4
 
 # What events carry along so that the next station need not ask. The timeline keeps it where it was said first.

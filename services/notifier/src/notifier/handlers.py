@@ -32,7 +32,7 @@ from notifier.domain.telling import EMAIL, hear, sent, tell_staff
 from notifier.settings import settings
 from notifier.store import MESSAGES, ORDERS, PEOPLE, Message
 
-handlers = Handlers("notifier", poll=1_000, gather=6_000)
+handlers = Handlers("notifier", poll=1_000, gather=3_000)
 
 
 _TOLD = ("message_id", "order_id", "kind", "occasion", "audience", "language", "to", "facts")
