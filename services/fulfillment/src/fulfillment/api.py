@@ -22,10 +22,9 @@ from fulfillment.domain.copies import owner_of_prepare
 from fulfillment.domain.floor import Missing
 from fulfillment.domain.model import Order
 from fulfillment.domain.tasks import Kind, chore_of, queue_of
-from fulfillment.masters import MastersDep
 from fulfillment.store import ORDERS, PRODUCTS, TASKS, WAREHOUSES, Floor, trace
 from fulfillment.store import floor as load_floor
-from fulfillment.views import fulfilment_order_view, task_view, trace_view, transfer_view, wrapping_of
+from fulfillment.views import Sizes, fulfilment_order_view, task_view, trace_view, transfer_view, wrapping_of
 
 router = APIRouter()
 router.include_router(page.router)
@@ -53,7 +52,6 @@ async def list_warehouses(engine: EngineDep, _: Reader) -> Json:
 async def queue(
     warehouse_id: Id,
     engine: EngineDep,
-    masters: MastersDep,
     _: Reader,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     kind: Kind | None = None,
@@ -77,7 +75,7 @@ async def queue(
     async def work(tx: Tx) -> Json:
         found = await tx.find(TASKS, where, order_by=("place",), limit=limit + 1)
         shown = found[:limit]
-        products = await masters.load(tx, PRODUCTS, (line.sku for task in shown for line in task.lines))
+        products = await tx.glance(PRODUCTS, (line.sku for task in shown for line in task.lines))
         following = shown[-1].place if len(found) > limit else None
         return {"items": [task_view(task, products) for task in shown], "next": following}
 
@@ -211,7 +209,7 @@ async def pack(fulfilment_order_id: Id, body: PackBody, engine: EngineDep, calle
         work = floor.work_on(order, fulfilment_order_id)
         units = floor.units_to_pack(order, fulfilment_order_id, body.units)
         products = await products_of(tx, (g.sku for g in work.goods))
-        wrapping = wrapping_of(work, units, products, body.box, body.weight_g)
+        wrapping = wrapping_of(work, units, Sizes(products), body.box, body.weight_g)
         return floor.pack(order, fulfilment_order_id, body.units, wrapping, body.by, tx.now)
 
     async def show(tx: Tx, order: Order) -> Json:

@@ -16,14 +16,13 @@ from expedite_chassis import Caller, EngineDep, require, root
 from expedite_events import Units
 from expedite_messaging import Engine, KeyParked, Transient, Tx
 from fulfillment.bodies import Confirmation, ConfirmationsBody, Wrapped
-from fulfillment.desk import Barcodes, order_of, problem, read_codes, refuse_impostor
+from fulfillment.desk import Known, order_of, problem, read_codes, refuse_impostor
 from fulfillment.domain import floor
 from fulfillment.domain.floor import Wrapping
 from fulfillment.domain.model import FulfilmentOrder, Refused
-from fulfillment.masters import Masters, MastersDep
 from fulfillment.store import BARCODES, PEOPLE, PRODUCTS, Floor
 from fulfillment.store import floor as load_floor
-from fulfillment.views import Products, wrapping_of
+from fulfillment.views import Sizes, wrapping_of
 
 router = APIRouter()
 log = logging.getLogger(__name__)
@@ -77,7 +76,6 @@ async def confirm_in_bulk(
     warehouse_id: Annotated[str, Path(min_length=1, max_length=100)],
     body: ConfirmationsBody,
     engine: EngineDep,
-    masters: MastersDep,
     caller: Annotated[Caller, Depends(require("floor:work"))],
 ) -> Response:
     """What a conveyor or warehouse control system did with up to 500 fulfilment orders: pieces picked and, with `pack`,
@@ -90,23 +88,23 @@ async def confirm_in_bulk(
     answers the parcel it became."""
     rows = [Row(i, order_of(c.fulfilment_order_id), c) for i, c in enumerate(body.confirmations)]
     refuse_impostor(caller, [c.by for c in body.confirmations], lambda i: f"/confirmations/{i}/by")
-    results = await _settle(engine, masters, warehouse_id, rows)
+    results = await _settle(engine, warehouse_id, rows)
     return Response(to_json({"results": [results[row.index] for row in rows]}), media_type="application/json")
 
 
-async def _settle(engine: Engine, masters: Masters, warehouse_id: str, rows: Sequence[Row]) -> dict[int, Result]:
+async def _settle(engine: Engine, warehouse_id: str, rows: Sequence[Row]) -> dict[int, Result]:
     """Results by index: one transaction for all, without the orders that wait for repair. When a decision fails, halves
     are tried, down to the one that a bug of ours is about."""
     if not rows:
         return {}
     keys = sorted({row.order_id for row in rows})
     try:
-        return await engine.transact(keys, partial(_judge, masters=masters, warehouse_id=warehouse_id, rows=rows))
+        return await engine.transact(keys, partial(_judge, warehouse_id=warehouse_id, rows=rows))
     except KeyParked as parked:
         waiting, detail = set(parked.keys), "Events of this order wait for repair; send it again afterwards."
         behind = {r.index: r.answer("parked", code="parked", detail=detail) for r in rows if r.order_id in waiting}
         others = [row for row in rows if row.order_id not in waiting]
-        return behind | await _settle(engine, masters, warehouse_id, others)
+        return behind | await _settle(engine, warehouse_id, others)
     except Transient:
         raise
     except Exception:
@@ -115,17 +113,17 @@ async def _settle(engine: Engine, masters: Masters, warehouse_id: str, rows: Seq
             detail = "An error of ours; the others of this request went on."
             return {rows[0].index: rows[0].answer("refused", code="internal", detail=detail)}
         middle = len(rows) // 2
-        first = await _settle(engine, masters, warehouse_id, rows[:middle])
-        return first | await _settle(engine, masters, warehouse_id, rows[middle:])
+        first = await _settle(engine, warehouse_id, rows[:middle])
+        return first | await _settle(engine, warehouse_id, rows[middle:])
 
 
-async def _judge(tx: Tx, masters: Masters, warehouse_id: str, rows: Sequence[Row]) -> dict[int, Result]:
+async def _judge(tx: Tx, warehouse_id: str, rows: Sequence[Row]) -> dict[int, Result]:
     orders = await load_floor(tx, {row.order_id for row in rows})
     codes = {scan.code for row in rows for scan in row.said.scans}
     goods = {g.sku for order in orders.orders for work in order.fulfilment_orders for g in work.goods}
-    barcodes = await masters.load(tx, BARCODES, codes)
-    products = await masters.load(tx, PRODUCTS, codes | goods)
-    people = await masters.load(tx, PEOPLE, {row.said.by for row in rows})
+    known = Known(await tx.glance(BARCODES, codes), await tx.glance(PRODUCTS, codes | goods))
+    people = await tx.glance(PEOPLE, {row.said.by for row in rows})
+    sizes = Sizes(known.products)
     results: dict[int, Result] = {}
     for row in rows:
         person = people.get(row.said.by)
@@ -134,25 +132,25 @@ async def _judge(tx: Tx, masters: Masters, warehouse_id: str, rows: Sequence[Row
             results[row.index] = row.answer("refused", code="inactive-person", detail=detail, pointer=pointer)
             continue
         try:
-            results[row.index] = _confirm(tx, orders, warehouse_id, row, barcodes, products)
+            results[row.index] = _confirm(tx, orders, warehouse_id, row, known, sizes)
         except Refused as refused:
             results[row.index] = row.refusal(refused)
     return results
 
 
-def _confirm(tx: Tx, orders: Floor, warehouse_id: str, row: Row, barcodes: Barcodes, products: Products) -> Result:
+def _confirm(tx: Tx, orders: Floor, warehouse_id: str, row: Row, known: Known, sizes: Sizes) -> Result:
     order, said = orders[row.order_id], row.said
     work = floor.work_on(order, said.fulfilment_order_id)
     if work.warehouse_id != warehouse_id:
         raise Refused(
             "other-warehouse", f"{work.fulfilment_order_id} is work of {work.warehouse_id}.", expected=work.warehouse_id
         )
-    scans = read_codes(said.scans, barcodes, products, {g.sku for g in work.goods})
-    wrap = partial(_wrap, said.pack, products) if said.pack else None
+    scans = read_codes(said.scans, known, {g.sku for g in work.goods})
+    wrap = partial(_wrap, said.pack, sizes) if said.pack else None
     decision, parcel = floor.confirm(order, said.fulfilment_order_id, scans, wrap, said.by, tx.now)
     orders.apply(root(row.order_id), decision)
     return row.answer(decision.outcome.value, parcel_id=parcel.parcel_id if parcel else None)
 
 
-def _wrap(asked: Wrapped, products: Products, work: FulfilmentOrder, units: Units) -> Wrapping:
-    return wrapping_of(work, units, products, asked.box, asked.weight_g)
+def _wrap(asked: Wrapped, sizes: Sizes, work: FulfilmentOrder, units: Units) -> Wrapping:
+    return wrapping_of(work, units, sizes, asked.box, asked.weight_g)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from fastapi import Request
 
 from expedite_chassis import Caller, FieldProblem, Problem, require
-from expedite_events import PersonChanged, ProductChanged
+from expedite_events import PersonChanged
 from expedite_messaging import Tx
 from fulfillment.bodies import ScanBody
 from fulfillment.domain.copies import Barcode
@@ -19,7 +19,6 @@ from fulfillment.store import BARCODES, PEOPLE, PRODUCTS
 from fulfillment.views import Products
 
 T = TypeVar("T")
-Barcodes = Mapping[str, Barcode | None]
 
 _ORDER_OF = re.compile(r"(?P<order>.{1,64}?)-(F\d{1,9}(-B\d{1,9})?|T\d{1,9})")
 
@@ -109,29 +108,33 @@ async def refuse_inactive(tx: Tx, by: str) -> None:
 async def resolve(tx: Tx, scans: Sequence[ScanBody], own_skus: Iterable[str]) -> list[Scan]:
     """What was scanned, as SKUs."""
     codes = {s.code for s in scans}
-    barcodes, products = await tx.load(BARCODES, codes), await tx.load(PRODUCTS, codes)
-    known = {code: barcodes.get(code) for code in codes}
-    return read_codes(scans, known, {code: products.get(code) for code in codes}, set(own_skus))
+    known = Known(await tx.glance(BARCODES, codes), await tx.glance(PRODUCTS, codes))
+    return read_codes(scans, known, set(own_skus))
 
 
-def read_codes(scans: Sequence[ScanBody], barcodes: Barcodes, products: Products, own_skus: set[str]) -> list[Scan]:
+class Known(NamedTuple):
+    """What codes may stand for."""
+
+    barcodes: Mapping[str, Barcode]
+    products: Products
+
+
+def read_codes(scans: Sequence[ScanBody], known: Known, own_skus: set[str]) -> list[Scan]:
     """What was scanned, as SKUs. A code is a barcode, or the SKU itself as labels on shelves have it."""
     found: list[Scan] = []
     for scan in scans:
         code = scan.code
-        known = barcodes.get(code)
-        sku = known.sku if known is not None else None
-        if sku is None and (code in own_skus or products.get(code) is not None):
+        barcode = known.barcodes.get(code)
+        sku = barcode.sku if barcode is not None else None
+        if sku is None and (code in own_skus or code in known.products):
             sku = code
-        found.append(Scan(code=code, sku=sku, quantity=scan.quantity, scan_id=scan.scan_id))
+        found.append(Scan(code, sku, scan.quantity, scan.scan_id))
     return found
 
 
-async def products_of(tx: Tx, skus: Iterable[str]) -> dict[str, ProductChanged]:
+async def products_of(tx: Tx, skus: Iterable[str]) -> Products:
     """The copies of these products, as far as we know them."""
-    wanted = set(skus)
-    book = await tx.load(PRODUCTS, wanted)
-    return {p.sku: p for p in book if p.sku in wanted}
+    return await tx.glance(PRODUCTS, skus)
 
 
 async def people(tx: Tx) -> dict[str, PersonChanged]:

@@ -26,7 +26,6 @@ from expedite_messaging import Batch, Handlers, Received, Tx
 from fulfillment.domain import changes, custody, transfers
 from fulfillment.domain.copies import Barcode, newer, next_cut_off
 from fulfillment.domain.model import Order
-from fulfillment.masters import learned
 from fulfillment.store import BARCODES, PEOPLE, PRODUCTS, WAREHOUSES, floor
 
 handlers = Handlers("fulfillment")
@@ -76,7 +75,7 @@ def _decide(order: Order, received: Received[Event], cut_offs: CutOffs, now: dat
 
 async def _cut_offs(tx: Tx, warehouse_ids: set[str]) -> CutOffs:
     """The next cut-off per warehouse and preferred carrier at this moment, worked out once per batch."""
-    warehouses = await tx.load(WAREHOUSES, warehouse_ids)
+    warehouses = await tx.glance(WAREHOUSES, warehouse_ids)
 
     @cache
     def cut_off(warehouse_id: str, carrier_id: str | None) -> datetime | None:
@@ -102,7 +101,6 @@ async def learn_product(batch: Batch[Received[ProductChanged]], tx: Tx) -> None:
         for code in product.barcodes:
             barcodes.put(Barcode(code=code, sku=product.sku))
         products.put(product)
-    learned()
 
 
 @handlers.on(WarehouseChanged)
@@ -112,7 +110,6 @@ async def learn_warehouse(batch: Batch[Received[WarehouseChanged]], tx: Tx) -> N
     for received in batch:
         if newer(warehouses.get(received.event.warehouse_id), received.event):
             warehouses.put(received.event)
-    learned()
 
 
 @handlers.on(PersonChanged)
@@ -121,4 +118,3 @@ async def learn_person(batch: Batch[Received[PersonChanged]], tx: Tx) -> None:
     people = await tx.load(PEOPLE, batch.keys)
     for received in batch:
         people.put(received.event)
-    learned()

@@ -11,33 +11,37 @@ from fulfillment.domain.model import FulfilmentOrder, Note, Order, Transfer
 from fulfillment.domain.packing import VALUABLE, Item, choose, plan
 from fulfillment.domain.tasks import Task, tasks_of
 
-Products = Mapping[str, ProductChanged | None]
+Products = Mapping[str, ProductChanged]
 
 
-def _items(work: FulfilmentOrder, units: Units, products: Products) -> list[Item]:
-    """The goods of these units by size and weight; a product nobody described counts as size and weight 0."""
-    items = []
-    for goods in work.goods:
-        pieces = len(units.on_line(goods.line))
-        if pieces:
-            known = products.get(goods.sku)
-            items.append(
-                Item(
-                    length_mm=known.length_mm, width_mm=known.width_mm, height_mm=known.height_mm,
-                    weight_g=known.weight_g, product_class=known.product_class, quantity=pieces,
-                ) if known else Item(quantity=pieces)
-            )  # fmt: skip
-    return items
+class Sizes(dict[tuple[str, int], Item]):
+    """Goods to pack by SKU and number of pieces; a product nobody described counts as size and weight 0. One serves a
+    whole batch: the same goods come again and again."""
+
+    def __init__(self, products: Products) -> None:
+        super().__init__()
+        self._products = products
+
+    def __missing__(self, key: tuple[str, int]) -> Item:
+        sku, pieces = key
+        known = self._products.get(sku)
+        item = self[key] = (
+            Item(known.length_mm, known.width_mm, known.height_mm, known.weight_g, known.product_class, pieces)
+            if known
+            else Item(quantity=pieces)
+        )
+        return item
+
+    def items_of(self, work: FulfilmentOrder, units: Units) -> list[Item]:
+        """The goods of these units."""
+        counted = [(goods.sku, len(units.on_line(goods.line))) for goods in work.goods]
+        return [self[key] for key in counted if key[1]]
 
 
-def wrapping_of(
-    work: FulfilmentOrder, units: Units, products: Products, box: str | None, weight_g: int | None
-) -> Wrapping:
+def wrapping_of(work: FulfilmentOrder, units: Units, sizes: Sizes, box: str | None, weight_g: int | None) -> Wrapping:
     """How these units are packed: as the packer says, and worked out where they say nothing (E3)."""
-    chosen, planned_g, classes = choose(_items(work, units, products))
-    return Wrapping(
-        box=box or chosen.code, weight_g=planned_g if weight_g is None else weight_g, valuable=VALUABLE in classes
-    )
+    chosen, planned_g, classes = choose(sizes.items_of(work, units))
+    return Wrapping(box or chosen.code, planned_g if weight_g is None else weight_g, VALUABLE in classes)
 
 
 def fulfilment_order_view(order: Order, work: FulfilmentOrder, products: Products) -> dict[str, Any]:
@@ -72,7 +76,7 @@ def fulfilment_order_view(order: Order, work: FulfilmentOrder, products: Product
             }
             for goods in work.goods
         ],
-        "packing": plan(_items(work, to_pack, products)).model_dump(mode="json") if to_pack else None,
+        "packing": plan(Sizes(products).items_of(work, to_pack)).model_dump(mode="json") if to_pack else None,
         "parcels": [
             p.model_dump(mode="json") for p in order.parcels if p.fulfilment_order_id == work.fulfilment_order_id
         ],

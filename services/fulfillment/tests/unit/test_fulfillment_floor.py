@@ -9,7 +9,7 @@ import pytest
 
 from expedite_events import Packed, PickShort, Stage, TransferDispatched, TransferReceived, Units
 from expedite_events.inventory import CutOff
-from fulfillment.domain import custody, floor, packing, transfers
+from fulfillment.domain import changes, custody, floor, packing, transfers
 from fulfillment.domain.copies import next_cut_off, owner_of_prepare
 from fulfillment.domain.floor import Missing, Scan, Wrapping
 from fulfillment.domain.model import Order, Refused
@@ -213,3 +213,45 @@ def test_somebody_answers_for_each_stage(make: Any):
     owner = owner_of_prepare(crew, "HUL")
     assert owner is not None and owner.person_id == "hull"
     assert owner_of_prepare(crew[2:], "HUL") is None
+
+
+@pytest.mark.parametrize(
+    "scans",
+    [
+        [sku(1, 3, "scan-0001"), sku(2, 1, "scan-0002")],
+        [sku(1, 1, "scan-0001"), sku(2, 1, "scan-0002"), sku(1, 2, "scan-0003")],
+    ],
+)
+@pytest.mark.parametrize("claimed", [None, "lena"])
+def test_a_confirmation_in_one_step_is_scan_then_pack(
+    make: Any, order: Order, scans: list[Scan], claimed: str | None, monkeypatch: pytest.MonkeyPatch
+):
+    """E2: the short way of the plain case leads exactly where scanning and packing lead, and says the same."""
+    work_id = f"{make.order}-F1"
+    if claimed:
+        order = floor.claim(order, work_id, claimed, take_over=False, now=make.now).state
+    asked = (order, work_id, scans, lambda work, units: BOX, "pete", make.now)
+    assert floor._is_all(order, order.fulfilment_orders[0], scans)
+    short = floor.confirm(*asked)
+    monkeypatch.setattr(floor, "_is_all", lambda *_: False)
+    assert short == floor.confirm(*asked)
+
+
+@pytest.mark.parametrize(
+    "scans",
+    [
+        [sku(1, 3, "scan-0001")],  # not all
+        [sku(1, 3, "scan-0001"), sku(2, 2, "scan-0002")],  # more than all
+        [sku(1, 3, "scan-0001"), sku(2, 1, "scan-0001")],  # the same scan twice
+        [sku(1, 3, "scan-0001"), sku(2, 1)],  # one that would not be recognised
+        [sku(1, 3, "scan-0001"), sku(7, 1, "scan-0002")],
+        [],
+    ],
+)
+def test_anything_but_all_goods_once_is_confirmed_scan_by_scan(make: Any, order: Order, scans: list[Scan]):
+    """E2: only work nobody began, of an order nobody holds, with a scan of each piece is confirmed in one step."""
+    assert not floor._is_all(order, order.fulfilment_orders[0], scans)
+    everything = [sku(1, 3, "scan-0001"), sku(2, 1, "scan-0002")]
+    begun, held = scan(make, order, sku(1)), changes.hold(order, make.held()).state
+    assert not floor._is_all(begun, begun.fulfilment_orders[0], everything)
+    assert not floor._is_all(held, held.fulfilment_orders[0], everything)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from expedite_events import (
+    NO_UNITS,
     CancelRequested,
     Decision,
     Event,
@@ -18,7 +19,7 @@ from expedite_events import (
     UnitsCancelled,
     already_done,
 )
-from fulfillment.domain.model import Ask, FulfilmentOrder, Order, PutBack, Refused
+from fulfillment.domain.model import Ask, FulfilmentOrder, Note, Order, PutBack, Refused
 
 SYSTEM = "expedite"  # the name in the trace for what no person did
 
@@ -44,12 +45,12 @@ def arrive(order: Order, event: StockReserved, cut_off: datetime | None, now: da
         arrived_at=now,
         cut_off=cut_off,
     )
-    doomed = Units.union(units for _, units in due(heard, work, work.units))
+    doomed = Units.union(units for _, units in due(heard, work, work.units)) if heard.asks else NO_UNITS
     answers: tuple[UnitsCancelled, ...] = ()
     if doomed:
         work, answers = free(heard, work, doomed, now)
-    state = heard.put(fulfilment_orders=(*heard.fulfilment_orders, work))
-    state = state.note(work.fulfilment_order_id, now, SYSTEM, "arrived", quantity=len(work.units))
+    arrived = Note(work.fulfilment_order_id, now, SYSTEM, "arrived", len(work.units))
+    state = heard.put(fulfilment_orders=(*heard.fulfilment_orders, work), notes=(*heard.notes, arrived))
     if doomed:
         state = state.note(
             work.fulfilment_order_id, now, SYSTEM, "cancelled", quantity=len(doomed), detail="asked before it arrived"

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
-from expedite_events import Decision, Outcome, Units, Value, already_done
+from expedite_events import NO_UNITS, Decision, Outcome, Units, Value, already_done
 from fulfillment.domain import changes
 from fulfillment.domain.model import FulfilmentOrder, Note, Order, Parcel, Refused, ShortReport
 
 
-class Scan(Value):
+class Scan(NamedTuple):
     """One scan: what was read, the SKU it stands for (None: nobody knows the code) and how many pieces it counts."""
 
     code: str
@@ -88,7 +89,7 @@ def scan(order: Order, work_id: str, scans: Sequence[Scan], by: str, now: dateti
             seen=(*work.seen, one.scan_id) if one.scan_id else work.seen,
         )
         what = one.sku or one.code
-        notes.append(Note(container_id=work_id, at=now, by=by, did="picked", quantity=len(taken), detail=what))
+        notes.append(Note(work_id, now, by, "picked", len(taken), what))
     if work is before:
         return already_done(order)
     return Decision(order.replaced(work, *notes))
@@ -96,7 +97,7 @@ def scan(order: Order, work_id: str, scans: Sequence[Scan], by: str, now: dateti
 
 def _take(work: FulfilmentOrder, one: Scan, index: int) -> Units:
     """The units a scan confirms; none when they are confirmed already. Raises `Refused` with what was expected."""
-    mine = Units()
+    mine = NO_UNITS
     for goods in work.goods:
         if goods.sku == one.sku:
             mine |= work.units.on_line(goods.line)
@@ -170,7 +171,7 @@ def report_short(
     return Decision(state, (changes.short(state, work, report),), express=order.express)
 
 
-class Wrapping(Value):
+class Wrapping(NamedTuple):
     """How the units of a parcel are packed: chosen or overridden by the packer."""
 
     box: str
@@ -223,6 +224,22 @@ def _packed(
     now: datetime,
     scan_id: str | None = None,
 ) -> Decision[Order]:
+    work = work.put(picked=work.picked - units, packed=work.packed | units)
+    return _on_the_dock(order, work, units, wrapping, by, now, scan_id, ())
+
+
+def _on_the_dock(
+    order: Order,
+    work: FulfilmentOrder,
+    units: Units,
+    wrapping: Wrapping,
+    by: str,
+    now: datetime,
+    scan_id: str | None,
+    notes: Sequence[Note],
+) -> Decision[Order]:
+    """The order with the next parcel, which holds these units. `work` knows already that they are packed; `notes`: what
+    there is to note before."""
     parcel = Parcel(
         parcel_id=f"{order.order_id}-P{len(order.parcels) + 1}",
         fulfilment_order_id=work.fulfilment_order_id,
@@ -234,13 +251,10 @@ def _packed(
         packed_at=now,
         scan_id=scan_id,
     )
-    work = work.put(picked=work.picked - units, packed=work.packed | units)
-    note = Note(
-        container_id=work.fulfilment_order_id, at=now, by=by, did="packed", quantity=len(units),
-        detail=f"{parcel.parcel_id} in {parcel.box}",
-    )  # fmt: skip
-    state = order.replaced(work, note).put(parcels=(*order.parcels, parcel))
-    return Decision(state, (changes.packed(state, work, parcel),), outcome=Outcome.DONE, express=order.express)
+    detail = f"{parcel.parcel_id} in {parcel.box}"
+    note = Note(work.fulfilment_order_id, now, by, "packed", len(units), detail)
+    state = order.replaced(work, *notes, note, parcel=parcel)
+    return Decision(state, (changes.packed(state, work, parcel),), express=order.express)
 
 
 def confirm(
@@ -254,6 +268,10 @@ def confirm(
     """What a conveyor did with a fulfilment order, whole or not at all: its scans and, when `wrap` is given, the parcel
     that what is picked becomes (E2). Said again, with the same scan ids, it answers the same parcel and packs nothing
     that was picked since. Raises `Refused`."""
+    work = work_on(order, work_id)
+    if wrap is not None and _is_all(order, work, scans):
+        packed = _pick_and_pack(order, work, scans, wrap(work, work.units), by, now)
+        return packed, packed.state.parcels[-1]
     picked = scan(order, work_id, scans, by, now)
     if wrap is None:
         return picked, None
@@ -269,3 +287,29 @@ def confirm(
     first = scans[0].scan_id if scans else None
     packed = _packed(picked.state, work, units, wrap(work, units), by, now, first)
     return packed, packed.state.parcels[-1]
+
+
+def _is_all(order: Order, work: FulfilmentOrder, scans: Sequence[Scan]) -> bool:
+    """The plain case of a confirmation: work nobody has begun, and scans of all its goods, none of them twice."""
+    if order.held or work.seen or not work.untouched:
+        return False
+    found: dict[str | None, int] = {}
+    ids = set()
+    for one in scans:
+        found[one.sku] = found.get(one.sku, 0) + one.quantity
+        ids.add(one.scan_id)
+    wanted: dict[str | None, int] = {}
+    for goods in work.goods:
+        wanted[goods.sku] = wanted.get(goods.sku, 0) + len(work.units.on_line(goods.line))
+    return found == wanted and len(ids) == len(scans) and None not in ids
+
+
+def _pick_and_pack(
+    order: Order, work: FulfilmentOrder, scans: Sequence[Scan], wrapping: Wrapping, by: str, now: datetime
+) -> Decision[Order]:
+    """What `scan` and `pack` come to in the plain case, in one step."""
+    work_id = work.fulfilment_order_id
+    notes = [Note(work_id, now, by, "picked", one.quantity, one.sku or one.code) for one in scans]
+    seen = tuple([one.scan_id for one in scans])
+    done = work.put(packed=work.units, claimed_by=work.claimed_by or by, seen=seen)
+    return _on_the_dock(order, done, work.units, wrapping, by, now, scans[0].scan_id, notes)

@@ -7,6 +7,7 @@ cancelled). They end packed, short or cancelled, each exactly once per fulfilmen
 from __future__ import annotations
 
 from datetime import datetime
+from typing import NamedTuple
 
 from expedite_events import NO_UNITS, LineGoods, OrderBrief, Settled, Stage, Units, Urgency, Value
 
@@ -27,8 +28,8 @@ class Hold(Value):
     owner: str
 
 
-class Note(Value):
-    """One line of the trace: who did what when, and to how many units (E6)."""
+class Note(NamedTuple):
+    """One line of the trace: who did what when, and to how many units (E6). Stored as an array: an order has several."""
 
     container_id: str  # fulfilment order or transfer
     at: datetime
@@ -91,6 +92,11 @@ class FulfilmentOrder(Value):
         return self.units - self.picked - self.packed - self.short - self.cancelled - self.to_put_back
 
     @property
+    def untouched(self) -> bool:
+        """Whether nothing has happened to its units yet: all are open."""
+        return not (self.picked or self.packed or self.short or self.cancelled or self.to_put_back)
+
+    @property
     def in_custody(self) -> Units:
         """Units this service answers for."""
         return self.units - self.packed - self.short - self.cancelled
@@ -101,10 +107,14 @@ class FulfilmentOrder(Value):
 
     def settled_for(self, units: Units) -> tuple[Settled, ...]:
         """The settled requests that travel on with these units."""
+        if not self.settled:
+            return ()
         kept = (Settled(request_id=s.request_id, units=s.units & units) for s in self.settled)
         return tuple(s for s in kept if s.units)
 
     def goods_of(self, units: Units) -> tuple[LineGoods, ...]:
+        if units == self.units:
+            return self.goods
         lines = units.lines
         return tuple(g for g in self.goods if g.line in lines)
 
@@ -183,11 +193,13 @@ class Order(Value):
     def transfer(self, transfer_id: str) -> Transfer | None:
         return next((t for t in self.transfers if t.transfer_id == transfer_id), None)
 
-    def replaced(self, changed: FulfilmentOrder, *notes: Note) -> Order:
-        """This order with one fulfilment order exchanged for its next state, and what there is to note about it."""
+    def replaced(self, changed: FulfilmentOrder, *notes: Note, parcel: Parcel | None = None) -> Order:
+        """This order with one fulfilment order exchanged for its next state, what there is to note about it and the
+        parcel that came of it."""
         same = changed.fulfilment_order_id
         works = tuple([changed if f.fulfilment_order_id == same else f for f in self.fulfilment_orders])
-        return self.put(fulfilment_orders=works, notes=(*self.notes, *notes))
+        parcels = self.parcels if parcel is None else (*self.parcels, parcel)
+        return self.put(fulfilment_orders=works, notes=(*self.notes, *notes), parcels=parcels)
 
     def moved(self, changed: Transfer) -> Order:
         """This order with one transfer exchanged for its next state."""
@@ -219,8 +231,7 @@ class Order(Value):
 
     def note(self, container_id: str, at: datetime, by: str, did: str, *, quantity: int = 0, detail: str = "") -> Order:
         """One more line of the trace."""
-        line = Note(container_id=container_id, at=at, by=by, did=did, quantity=quantity, detail=detail)
-        return self.put(notes=(*self.notes, line))
+        return self.put(notes=(*self.notes, Note(container_id, at, by, did, quantity, detail)))
 
     def turned(self) -> tuple[Order, Page]:
         """This order with an empty page of the trace, and the page that was written so far."""

@@ -67,8 +67,10 @@ class Task(Value):
         return None if queue is None else chore_of(queue, self.kind)
 
     @property
-    def place(self) -> str:
+    def place(self) -> str | None:
         """Where it stands in its queue, as text that sorts so: tier, deadline, carrier cut-off, id (E1)."""
+        if self.queue is None:
+            return None
         return f"{_RANK[self.tier]}{_ms(self.deadline)}{_ms(self.cut_off) if self.cut_off else _NEVER}{self.task_id}"
 
 
@@ -92,10 +94,14 @@ def _ms(moment: datetime) -> str:
 
 def lines_of(units: Units, goods: tuple[LineGoods, ...]) -> tuple[TaskLine, ...]:
     """Pieces per line."""
+    if not units:
+        return ()
     return tuple(
-        TaskLine(line=g.line, sku=g.sku, name=g.name, quantity=pieces)
-        for g in goods
-        if (pieces := len(units.on_line(g.line)))
+        [
+            TaskLine(line=g.line, sku=g.sku, name=g.name, quantity=pieces)
+            for g in goods
+            if (pieces := len(units.on_line(g.line)))
+        ]
     )
 
 
@@ -111,6 +117,8 @@ def tasks_of(order: Order, before: Order | None = None) -> dict[str, Task]:
         if id(work) in known:
             continue
         tasks.append(_pick(order, work))
+        if not work.put_backs:
+            continue
         tasks += [
             _task(
                 order, p.put_back_id, work.warehouse_id, Kind.PUT_BACK, Stage.PREPARE,
@@ -124,7 +132,7 @@ def tasks_of(order: Order, before: Order | None = None) -> dict[str, Task]:
 
 
 def _pick(order: Order, work: FulfilmentOrder) -> Task:
-    left = work.open
+    left = work.units if work.untouched else work.open
     if not (left or work.picked):
         status = Status.DONE
     elif order.held:
