@@ -17,7 +17,7 @@ from expedite_local.services import Service, find
 HOST = "127.0.0.1"
 STANDARD_NICE = 5
 """Standard lanes yield the processor to everything that carries urgent orders."""
-WATCHING_NICE = 19
+WATCHING_NICE = 10
 """Who only tells and shows yields to who moves goods; behind, it takes an order's events together, at less cost each."""
 WATCHING = ("notifier", "control-tower")
 SERVICE_STOP_SECONDS = 4
