@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from expedite_chassis import FieldProblem, Problem
-from expedite_events import Decision, Lane, ProductChanged
+from expedite_events import NO_UNITS, Decision, Lane, ProductChanged, Units
 from expedite_messaging import Cause, Engine, Tx
 from order_intake.domain.channel import Channel, Policy
 from order_intake.domain.content import Content
 from order_intake.domain.holding import examine
 from order_intake.domain.order import Order
 from order_intake.domain.refusal import Refused
+from order_intake.parcels import handed_of
 from order_intake.placing import await_products
 from order_intake.store import CHANNELS, ORDERS, PRODUCTS
 
@@ -28,9 +29,10 @@ _STATUS = {
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What a decision about a loaded order may look at."""
+    """What a decision about a loaded order may look at; `handed` are its units in a carrier's hands."""
 
     order: Order
+    handed: Units
     channel: Channel
     products: dict[str, ProductChanged]
     policy: Policy
@@ -66,12 +68,12 @@ class OnBehalf:
 
 async def change(
     engine: Engine, cause: Cause, policy: Policy, decide: Decide, content: Callable[[Order], Content] | None = None
-) -> Order:
-    """Decide about the order `cause.key` in a transaction of its own; the order as it then is. `content` tells which
+) -> Desk:
+    """Decide about the order `cause.key` in a transaction of its own; the desk with the order as it then is. `content` tells which
     content (and so which products) the decision is about, when it is not the order's own. Raises `Problem`: 404 for an
     unknown order, otherwise what the decision refuses."""
 
-    async def work(tx: Tx) -> Order:
+    async def work(tx: Tx) -> Desk:
         return await change_in(tx, cause, policy, decide, content)
 
     return await engine.transact([cause.key], work)
@@ -79,7 +81,7 @@ async def change(
 
 async def change_in(
     tx: Tx, cause: Cause, policy: Policy, decide: Decide, content: Callable[[Order], Content] | None = None
-) -> Order:
+) -> Desk:
     """As `change`, in a transaction that holds the order's lock."""
     orders = await tx.load(ORDERS, [cause.key])
     order = orders.get(cause.key)
@@ -87,18 +89,20 @@ async def change_in(
         raise Problem(404, "unknown-order", detail=f"There is no order {cause.key}.")
     try:
         subject = content(order) if content else order.content
-        decision = decide(await desk_for(tx, order, policy, subject))
+        desk = await desk_for(tx, order, policy, subject)
+        decision = decide(desk)
     except Refused as refused:
         raise problem_of(refused) from None
     tx.apply(cause, orders, decision)
     await await_products(tx, [decision.state])
-    return decision.state
+    return replace(desk, order=decision.state)
 
 
 async def desk_for(tx: Tx, order: Order, policy: Policy, content: Content) -> Desk:
     channels = await tx.load(CHANNELS, [order.channel])
     products = await tx.load(PRODUCTS, {line.sku for line in content.live_lines if line.sku})
-    return Desk(order, channels[order.channel], {product.sku: product for product in products}, policy, tx)
+    handed = (await handed_of(tx, [order])).get(order.order_id, NO_UNITS)
+    return Desk(order, handed, channels[order.channel], {product.sku: product for product in products}, policy, tx)
 
 
 async def reexamine(tx: Tx, causes: Iterable[Cause], policy: Policy) -> None:

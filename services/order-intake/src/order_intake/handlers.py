@@ -6,6 +6,7 @@ from contextlib import suppress
 from datetime import datetime
 
 from expedite_events import (
+    NO_UNITS,
     CancelRefused,
     Decision,
     Delivered,
@@ -17,15 +18,17 @@ from expedite_events import (
     SetTimer,
     ShipmentLost,
     Shipped,
+    Units,
     UnitsCancelled,
 )
 from expedite_messaging import Batch, Engine, Fired, Handlers, KeyParked, Received, Root, Tx
 from order_intake.changes import OnBehalf, reexamine
 from order_intake.domain.cancelling import answered
-from order_intake.domain.ending import came_back, confirm_by_clock, delivered, shipped
+from order_intake.domain.ending import came_back, confirm_by_clock, delivered
 from order_intake.domain.holding import raise_order
 from order_intake.domain.order import CONFIRM, Order
 from order_intake.inbound import retry_parked
+from order_intake.parcels import handed_of, note_shipped
 from order_intake.settings import policy
 from order_intake.store import AWAITED, ORDERS, PRODUCTS
 
@@ -35,14 +38,12 @@ REEXAMINE = "reexamine"  # timer kind: verify an order again, now
 _PAGE = 500
 
 
-def _decide(order: Order, event: OrderEvent, now: datetime) -> Decision[Order]:
+def _decide(order: Order, event: OrderEvent, handed: Units, now: datetime) -> Decision[Order]:
     match event:
-        case Shipped():
-            return shipped(order, event)
         case Delivered():
             return delivered(order, event, policy())
         case UnitsCancelled() | CancelRefused():
-            return answered(order, event, now, policy())
+            return answered(order, event, handed, now, policy())
         case ShipmentLost() | ParcelReturned():
             return came_back(order, event)
     raise TypeError(f"{type(event).__name__} is not for the order")
@@ -50,13 +51,23 @@ def _decide(order: Order, event: OrderEvent, now: datetime) -> Decision[Order]:
 
 async def on_order_news(batch: Batch[Received[OrderEvent]], tx: Tx) -> None:
     """What others did with an order: a carrier has a parcel, lost it, brought it back or delivered it (with the last unit
-    the confirm clock starts); a custodian answers a cancel request. One load and one save, whatever a poll brings."""
-    orders = await tx.load(ORDERS, batch.keys)
+    the confirm clock starts); a custodian answers a cancel request. One load and one save, whatever a poll brings; and
+    none for Shipped, which comes with every order: it is only noted."""
+    news: list[Received[OrderEvent]] = []
     for received in batch:
+        if isinstance(received.event, Shipped):
+            note_shipped(tx, received.event)
+        else:
+            news.append(received)
+    orders = await tx.load(ORDERS, {received.key for received in news})
+    # Where a custodian refused some units, others are asked for, which no carrier has.
+    refused = {received.key for received in news if isinstance(received.event, CancelRefused)}
+    handed = await handed_of(tx, [order for order in orders if order.order_id in refused])
+    for received in news:
         order = orders.get(received.key)
         if order is None:
             raise Illegal(f"{type(received.event).__name__} for {received.key}, an order that was never accepted")
-        tx.apply(received, orders, _decide(order, received.event, tx.now))
+        tx.apply(received, orders, _decide(order, received.event, handed.get(received.key, NO_UNITS), tx.now))
 
 
 for _event in (UnitsCancelled, CancelRefused, Shipped, ShipmentLost, ParcelReturned, Delivered):

@@ -238,7 +238,7 @@ async def _cancel(
     tx: Tx, cause: Root, policy: Policy, client: str, reason: str
 ) -> tuple[Verdict, str | None, str | None]:
     def ask(desk: Desk) -> Decision[Order]:
-        return cancel(desk.order, CancelAsk(reason=reason), tx.now, by=client)
+        return cancel(desk.order, CancelAsk(reason=reason), desk.handed, tx.now, by=client)
 
     try:
         await change_in(tx, cause, policy, ask)

@@ -13,7 +13,7 @@ from expedite_events import ProductChanged, Value
 from expedite_messaging import Collection, Column
 from expedite_messaging.collection import metadata_naming
 from order_intake.domain.channel import Channel, Counter
-from order_intake.domain.order import Order
+from order_intake.domain.order import Order, Parcel
 
 metadata = sa.MetaData(naming_convention=metadata_naming)
 
@@ -91,6 +91,7 @@ ORDERS: Collection[Order] = Collection(
         Column("accepted_at", sa.DateTime(timezone=True)),
     ),
 )
+PARCELS: Collection[Parcel] = Collection("parcel", Parcel, metadata=metadata, key=("order_id", "parcel_id"))
 CHANNELS: Collection[Channel] = Collection("channel", Channel, metadata=metadata, key=("id",))
 COUNTERS: Collection[Counter] = Collection(
     "order_counter", Counter, metadata=metadata, key=("day", "code"), new=_counter, lock=True

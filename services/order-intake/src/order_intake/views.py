@@ -56,8 +56,8 @@ def summary_view(order: Order) -> dict[str, Any]:
     }
 
 
-def order_view(order: Order) -> dict[str, Any]:
-    """All intake knows about an order."""
+def order_view(order: Order, handed: Units) -> dict[str, Any]:
+    """All intake knows about an order, of which these units are in a carrier's hands."""
     content = order.content
     return summary_view(order) | {
         "reference": content.reference,
@@ -75,26 +75,26 @@ def order_view(order: Order) -> dict[str, Any]:
         "customer": content.customer.model_dump(mode="json"),
         "lines": [line.model_dump(mode="json") for line in content.lines],
         "holds": [hold_view(hold) for hold in order.holds],
-        "units": units_view(order),
+        "units": units_view(order, handed),
         "cancels": [cancel_view(order, request) for request in order.cancels if request.request_id == request.origin],
     }
 
 
-def units_view(order: Order) -> dict[str, Any]:
+def units_view(order: Order, handed: Units) -> dict[str, Any]:
     """Every unit by what became of it; `handed_over` are those of the open ones that a carrier has."""
     left = order.units - order.out
     return {
         "ordered": _ranges(order.units),
         "delivered": _ranges(order.delivered),
         "cancelled": _ranges(order.cancelled),
-        "handed_over": _ranges(left & order.handed),
-        "open": _ranges(left - order.handed),
+        "handed_over": _ranges(left & handed),
+        "open": _ranges(left - handed),
         "counts": {
             "ordered": len(order.units),
             "delivered": len(order.delivered),
             "cancelled": len(order.cancelled),
-            "handed_over": len(left & order.handed),
-            "open": len(left - order.handed),
+            "handed_over": len(left & handed),
+            "open": len(left - handed),
         },
     }
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import httpx
 import pytest
 
 from expedite_chassis.testing import client
+from expedite_events import Address, Customer, Event, Lane, Shipped, Units, row_of
+from expedite_events.envelope import Envelope, uuid7
 from expedite_messaging import Tx
 from expedite_messaging.migrate import drift
 from expedite_messaging.postgres import PostgresEngine
 from expedite_messaging.testing import create_database, drop_database, postgres_engine
 from order_intake.handlers import find_missed_products, handlers
 from order_intake.main import spec
-from order_intake.store import AWAITED, CHANNELS, ORDERS, PRODUCTS
+from order_intake.store import AWAITED, CHANNELS, ORDERS, PARCELS, PRODUCTS
 from order_intake.testing import CHANNEL_ROWS, native, product
 
 
@@ -109,3 +112,31 @@ async def test_orders_waiting_for_a_product_are_found(engine: PostgresEngine, ap
     order = (await api.get(f"/orders/{answer.json()['order_id']}")).json()
     assert order["state"] == "received"
     assert await engine.read(lambda tx: tx.count(AWAITED, {"waiting": True})) == 0
+
+
+async def test_shipped_is_one_row_that_cancels_look_at(engine: PostgresEngine, api: httpx.AsyncClient) -> None:
+    """A8, I4: told twice, of two parcels; too late is known from the rows alone."""
+    order_id = (await api.post("/orders", json=native())).json()["order_id"]
+    one, two = Units.of(1, 1, 2), Units(((1, 3, 3), (2, 1, 1)))
+    await engine.deliver([heard(shipped(order_id, "P1", one)), heard(shipped(order_id, "P2", two))])
+    await engine.deliver([heard(shipped(order_id, "P1", one))])
+    assert await engine.read(lambda tx: tx.count(PARCELS, {"order_id": order_id})) == 2
+    assert (await api.get(f"/orders/{order_id}")).json()["units"]["counts"]["handed_over"] == 4
+    assert (await api.post(f"/orders/{order_id}/cancel", json={"reason": "late"})).status_code == 409
+
+
+def shipped(order_id: str, parcel: str, units: Units) -> Shipped:
+    now = datetime(2026, 11, 23, 17, 15, tzinfo=UTC)
+    return Shipped(
+        order_id=order_id, parcel_id=parcel, warehouse_id="W", units=units, carrier_id="c", service="s",
+        tracking_number="t", cost="1", currency="USD", expected_at=now, promise_by=now, shipped_at=now,
+        chosen_because="x", customer=Customer(name="Ada", ship_to=Address(line1="x", city="London", country="GB")),
+    )  # fmt: skip
+
+
+def heard(event: Event) -> Envelope:
+    row = row_of(event)
+    return Envelope(
+        id=uuid7(), service=row.owners[0], row=row, key=row.key_of(event), lane=Lane.STANDARD, event=event,
+        time=datetime.now(UTC), correlation_id=uuid7(), causation_id=uuid7(),
+    )  # fmt: skip

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from expedite_events import (
+    NO_UNITS,
     Address,
     CancelRefused,
     CancelRequested,
@@ -24,16 +25,15 @@ from expedite_events import (
     ParcelReturned,
     ProductChanged,
     SetTimer,
-    Shipped,
     Units,
     UnitsCancelled,
 )
 from order_intake.adapters.native import NativeOrder
 from order_intake.domain.cancelling import CancelAsk, LineQuantity, answered, answering, cancel
 from order_intake.domain.channel import Channel, Policy
-from order_intake.domain.ending import came_back, confirm, confirm_by_clock, delivered, shipped
+from order_intake.domain.ending import came_back, confirm, confirm_by_clock, delivered
 from order_intake.domain.holding import place
-from order_intake.domain.order import Order, State
+from order_intake.domain.order import Order, Parcel, State
 from order_intake.domain.refusal import Refused
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
@@ -71,12 +71,8 @@ def is_delivered(units: Units, parcel: str = "P1") -> Delivered:
     return Delivered(order_id=ID, parcel_id=parcel, units=units, delivered_at=NOW, customer=CUSTOMER)
 
 
-def is_shipped(units: Units, parcel: str = "P1") -> Shipped:
-    return Shipped(
-        order_id=ID, parcel_id=parcel, warehouse_id="W", units=units, carrier_id="c", service="s", tracking_number="t",
-        cost="1", currency="USD", expected_at=NOW, promise_by=NOW, shipped_at=NOW, chosen_because="x",
-        customer=CUSTOMER,
-    )  # fmt: skip
+def a_parcel(units: Units, parcel: str = "P1") -> Parcel:
+    return Parcel(order_id=ID, parcel_id=parcel, units=units)
 
 
 def is_back(units: Units, parcel: str = "P1") -> ParcelReturned:
@@ -86,12 +82,12 @@ def is_back(units: Units, parcel: str = "P1") -> ParcelReturned:
     )  # fmt: skip
 
 
-def done(order: Order, asked: CancelAsk) -> Decision[Order]:
-    return cancel(order, asked, NOW, by="shop")
+def done(order: Order, asked: CancelAsk, handed: Units = NO_UNITS) -> Decision[Order]:
+    return cancel(order, asked, handed, NOW, by="shop")
 
 
-def hear(order: Order, event: Any) -> Decision[Order]:
-    return answered(order, event, NOW, POLICY)
+def hear(order: Order, event: Any, handed: Units = NO_UNITS) -> Decision[Order]:
+    return answered(order, event, handed, NOW, POLICY)
 
 
 def asked_of(decision: Decision[Order]) -> list[CancelRequested]:
@@ -196,25 +192,35 @@ def test_the_order_is_cancelled_with_its_last_unit() -> None:
 
 def test_what_is_with_the_carrier_is_too_late_until_it_comes_back() -> None:
     """A8: 409 only when all of it is known to be gone."""
-    order = shipped(an_order(2), is_shipped(Units.of(1, 1, 2))).state
+    order, parcel = an_order(2), a_parcel(Units.of(1, 1, 2))
     for asked in (ask(), ask((1, 1)), ask(units=Units.of(1, 1, 1))):
         with pytest.raises(Refused, match="return can be asked for"):
-            done(order, asked)
+            done(order, asked, order.handed([parcel]))
     order = came_back(order, is_back(Units.of(1, 1, 2))).state
-    assert asked_of(done(order, ask((1, 1))))
+    assert asked_of(done(order, ask((1, 1)), order.handed([parcel])))
 
 
 def test_a_parcel_that_was_lost_before_it_shipped_stays_lost() -> None:
     """Topics have no common order: Shipped may come after ParcelReturned."""
     order = came_back(an_order(2), is_back(Units.of(1, 1, 2))).state
-    assert shipped(order, is_shipped(Units.of(1, 1, 2))).state.handed == Units()
+    assert order.handed([a_parcel(Units.of(1, 1, 2))]) == Units()
+    assert order.handed([a_parcel(Units.of(1, 1, 2)), a_parcel(Units.of(1, 2, 2), "P2")]) == Units.of(1, 2, 2)
+
+
+def test_what_was_delivered_is_not_with_the_carrier() -> None:
+    """A8: also when Shipped comes after Delivered."""
+    order = delivered(an_order(3), is_delivered(Units.of(1, 1, 2)), POLICY).state
+    assert order.handed([a_parcel(Units.of(1, 1, 2)), a_parcel(Units.of(1, 3, 3), "P2")]) == Units.of(1, 3, 3)
 
 
 def test_a_quantity_prefers_units_that_are_still_here() -> None:
     """A8: the carrier's units are asked for only when no others are left."""
-    order = shipped(an_order(3), is_shipped(Units.of(1, 3, 3))).state
-    assert asked_of(done(order, ask((1, 1))))[0].units == Units.of(1, 2, 2)
-    assert asked_of(done(order, ask((1, 3))))[0].units == Units.of(1, 1, 3)
+    order, gone = an_order(3), Units.of(1, 3, 3)
+    first = done(order, ask((1, 1)), gone)
+    assert asked_of(first)[0].units == Units.of(1, 2, 2)
+    assert asked_of(done(order, ask((1, 3)), gone))[0].units == Units.of(1, 1, 3)
+    refused = hear(first.state, no(f"{ID}-C1", Units.of(1, 2, 2)), gone)
+    assert asked_of(refused)[0].units == Units.of(1, 1, 1)
 
 
 def test_partly_gone_is_asked_and_answered_per_unit() -> None:

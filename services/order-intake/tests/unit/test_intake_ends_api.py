@@ -62,13 +62,25 @@ def delivered(world: World, order_id: str, units: Units, parcel: str = "P1") -> 
     return Delivered(order_id=order_id, parcel_id=parcel, units=units, delivered_at=world.clock.now, customer=ADA)
 
 
-def shipped(world: World, order_id: str, units: Units) -> Shipped:
+def shipped(world: World, order_id: str, units: Units, parcel: str = "P1") -> Shipped:
     now = world.clock.now
     return Shipped(
-        order_id=order_id, parcel_id="P1", warehouse_id="W", units=units, carrier_id="c", service="s",
+        order_id=order_id, parcel_id=parcel, warehouse_id="W", units=units, carrier_id="c", service="s",
         tracking_number="t", cost="1", currency="USD", expected_at=now, promise_by=now, shipped_at=now,
         chosen_because="x", customer=ADA,
     )  # fmt: skip
+
+
+def lost(world: World, order_id: str, units: Units, parcel: str = "P1") -> ShipmentLost:
+    return ShipmentLost(
+        order_id=order_id, parcel_id=parcel, fulfilment_order_id="F", warehouse_id="W", units=units, goods=(), cause="x",
+        at=world.clock.now, customer=ADA,
+    )  # fmt: skip
+
+
+async def handed_over(api: httpx.AsyncClient, order_id: str) -> list[tuple[int, int, int]]:
+    units = (await api.get(f"/orders/{order_id}")).json()["units"]["handed_over"]
+    return [(u["line"], u["first"], u["last"]) for u in units]
 
 
 ALL = Units(((1, 1, 3), (2, 1, 1)))
@@ -119,13 +131,48 @@ async def test_cancel_after_hand_over_is_409_with_the_reason(world: World, api: 
     body = await send(api, f"/orders/{order_id}/cancel", 409, {"reason": "late"})
     assert body["type"] == "/problems/too-late"
     assert "return" in body["detail"]
-    lost = ShipmentLost(
-        order_id=order_id, parcel_id="P1", fulfilment_order_id="F", warehouse_id="W", units=ALL, goods=(), cause="x",
-        at=world.clock.now, customer=ADA,
-    )  # fmt: skip
-    await world.hear(lost)
+    await world.hear(lost(world, order_id, ALL))
     await send(api, f"/orders/{order_id}/cancel", 202, {"reason": "late"})
     assert world.order(order_id).status == "exceptional"
+
+
+async def test_shipped_is_noted_beside_the_order(world: World, api: httpx.AsyncClient) -> None:
+    """A8: the order's document stays as it is, the order shows what is with the carrier, and a refused unit is asked of
+    one that is still here."""
+    order_id = await placed(api)
+    asked = {"lines": [{"line": 1, "quantity": 1}], "reason": "one less"}
+    await send(api, f"/orders/{order_id}/cancel", 202, asked)
+    before = world.order(order_id)
+    await world.hear(shipped(world, order_id, Units.of(1, 2, 3)))
+    assert world.order(order_id) is before
+    assert await handed_over(api, order_id) == [(1, 2, 3)]
+    await world.hear(refused(world, order_id, f"{order_id}-C1", Units.of(1, 3, 3)), Lane.EXPRESS)
+    assert world.said(CancelRequested)[-1].units == Units.of(1, 1, 1)
+
+
+async def test_parcels_are_told_in_any_order(world: World, api: httpx.AsyncClient) -> None:
+    """A8: topics have no common order, and everything may come again."""
+    order_id = await placed(api)
+    one, two, three = Units.of(1, 1, 1), Units.of(1, 2, 3), Units.of(2, 1, 1)
+    events = [
+        lost(world, order_id, one, "P1"), shipped(world, order_id, one, "P1"),
+        delivered(world, order_id, two, "P2"), shipped(world, order_id, two, "P2"),
+        shipped(world, order_id, three, "P3"), shipped(world, order_id, one, "P4"),
+    ]  # fmt: skip
+    for event in (*events, *reversed(events)):
+        await world.hear(event)
+    assert await handed_over(api, order_id) == [(1, 1, 1), (2, 1, 1)]
+    assert world.parked == {}
+
+
+async def test_shipped_of_an_order_nobody_placed_changes_nothing(world: World, api: httpx.AsyncClient) -> None:
+    """I4: no order is looked up for it; whatever follows about such an order is a contradiction."""
+    nobody = "20261123-EC-000099"
+    await world.hear(shipped(world, nobody, ALL))
+    assert (await api.get(f"/orders/{nobody}")).status_code == 404
+    assert (world.said(), world.parked) == ([], {})
+    await world.hear(delivered(world, nobody, ALL))
+    assert list(world.parked) == [nobody]
 
 
 async def test_cancel_with_a_key_is_done_once(world: World, api: httpx.AsyncClient) -> None:
@@ -224,7 +271,8 @@ async def test_redelivered_events_change_nothing(world: World, api: httpx.AsyncC
     for event in (*events, *events):
         await world.hear(event)
     order = world.order(order_id)
-    assert (order.delivered, order.cancelled, order.parcels) == (Units(((1, 1, 2), (2, 1, 1))), Units.of(1, 3, 3), {})
+    assert (order.delivered, order.cancelled) == (Units(((1, 1, 2), (2, 1, 1))), Units.of(1, 3, 3))
+    assert await handed_over(api, order_id) == []
     assert world.parked == {}
 
 

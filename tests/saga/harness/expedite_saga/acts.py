@@ -17,6 +17,7 @@ from fulfillment.store import TASKS
 from inventory.store import BACKORDERS, SHELVES
 from order_intake.domain.order import Order, State
 from order_intake.store import ORDERS
+from order_intake.store import PARCELS as HANDED
 from shipping.domain.state import Station
 from shipping.store import ON_DOCK, PARCELS, ParcelStatus
 from shipping.store import ORDERS as LEGS
@@ -299,7 +300,8 @@ class Acts:
         """Lines of which one parcel has the last unit and another place some more: who wants one less now, before intake
         hears of the hand-over, is refused that unit and gets another one cancelled."""
         order, inside = self._order_row(parcel.order_id), self._inside(parcel)
-        here = order.units - order.out - order.handed
+        parcels = [p for p in self.world.rows("order-intake", HANDED) if p.order_id == parcel.order_id]  # type: ignore[attr-defined]
+        here = order.units - order.out - order.handed(parcels)
         lines = [here.on_line(line) for line in inside.lines]
         return [units.lines[0] for units in lines if units - inside and units.last_n(1) <= inside]
 

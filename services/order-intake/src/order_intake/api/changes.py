@@ -122,7 +122,7 @@ async def post_completion(
     def decide(desk: Desk) -> Decision[Order]:
         return complete(desk.order, patch, desk.channel, desk.products, desk.tx.now, desk.policy, by=by)
 
-    return order_view(await change(engine, root(order_id), policy(), decide, lambda order: patched(order, patch)))
+    return _desk_view(await change(engine, root(order_id), policy(), decide, lambda order: patched(order, patch)))
 
 
 @router.post("/orders/{order_id}/holds/{hold_id}/approve")
@@ -150,7 +150,7 @@ async def _review(
             by=caller.client,
         )  # fmt: skip
 
-    return order_view(await change(engine, root(known_shape(order_id)), policy(), decide))
+    return _desk_view(await change(engine, root(known_shape(order_id)), policy(), decide))
 
 
 @router.post("/orders/{order_id}/payment")
@@ -162,7 +162,7 @@ async def post_payment(order_id: OrderPath, body: Payment, engine: EngineDep, ca
             desk.order, body.state, desk.channel, desk.products, desk.tx.now, desk.policy, by=caller.client
         )  # fmt: skip
 
-    return order_view(await change(engine, root(known_shape(order_id)), policy(), decide))
+    return _desk_view(await change(engine, root(known_shape(order_id)), policy(), decide))
 
 
 @router.post("/orders/{order_id}/cancel", status_code=202, response_model=None)
@@ -178,9 +178,11 @@ async def post_cancel(
         ask = body.ask(caller.client, checked_key(key) if key is not None else None)
     except Refused as refused:
         raise problem_of(refused) from None
-    order = await change(
-        engine, root(order_id), policy(), lambda desk: cancel(desk.order, ask, desk.tx.now, by=caller.client)
-    )
+
+    def decide(desk: Desk) -> Decision[Order]:
+        return cancel(desk.order, ask, desk.handed, desk.tx.now, by=caller.client)
+
+    order = (await change(engine, root(order_id), policy(), decide)).order
     found = answering(order, ask) or order.cancels[-1]
     url = f"{str(request.base_url).rstrip('/')}/orders/{order_id}/cancels/{found.request_id}"
     answer = {"request_id": found.request_id, "status_url": url, **cancel_view(order, found)}
@@ -207,9 +209,14 @@ async def post_confirm(
     """Confirm that everything arrived: the order is closed (A10). With a signed link (purpose `confirm`) or the scope
     orders:write."""
     by = await holder(request, runtime, "confirm", known_shape(order_id), token, "orders:write")
-    return order_view(
+    return _desk_view(
         await change(engine, root(order_id), policy(), lambda desk: confirm(desk.order, _confirmed_by(by), desk.tx.now))
     )
+
+
+def _desk_view(desk: Desk) -> dict[str, Any]:
+    """The order after a decision."""
+    return order_view(desk.order, desk.handed)
 
 
 def _confirmed_by(by: str) -> str:

@@ -17,10 +17,12 @@ from expedite_chassis import (
     tracing,
 )
 from expedite_chassis.idempotency import HEADER, checked_key, digest_of
+from expedite_events import NO_UNITS
 from expedite_messaging import Engine, Group, Tx
 from order_intake.adapters.native import NativeOrder
 from order_intake.api.access import Cursor, Limit, OrderPath, any_of, known_shape
 from order_intake.domain.order import State
+from order_intake.parcels import handed_of
 from order_intake.placing import Placed, PlaceRequest, place_all, prepared
 from order_intake.settings import policy
 from order_intake.store import ORDERS, PRODUCTS
@@ -122,7 +124,11 @@ async def list_orders(
 async def get_order(order_id: OrderPath, engine: EngineDep, _: Reader) -> dict[str, Any]:
     """All intake knows about an order: state, holds, units by outcome, cancel requests."""
     known_shape(order_id)
-    order = (await engine.read(lambda tx: tx.load(ORDERS, [order_id]))).get(order_id)
-    if order is None:
-        raise Problem(404, "unknown-order", detail=f"There is no order {order_id}.")
-    return order_view(order)
+
+    async def look(tx: Tx) -> dict[str, Any]:
+        order = (await tx.load(ORDERS, [order_id])).get(order_id)
+        if order is None:
+            raise Problem(404, "unknown-order", detail=f"There is no order {order_id}.")
+        return order_view(order, (await handed_of(tx, [order])).get(order_id, NO_UNITS))
+
+    return await engine.read(look)

@@ -51,9 +51,10 @@ class CancelAsk(Value):
         return not self.lines and not self.units
 
 
-def cancel(order: Order, ask: CancelAsk, now: datetime, *, by: str) -> Decision[Order]:
-    """Ask the custodians; the request is the last one of the new state, or the known one that says the same. Raises
-    `Refused`: too late, unknown lines or units. Use `answering` to find the request that answers this ask."""
+def cancel(order: Order, ask: CancelAsk, handed: Units, now: datetime, *, by: str) -> Decision[Order]:
+    """Ask the custodians; the request is the last one of the new state, or the known one that says the same. `handed`
+    are the units with a carrier. Raises `Refused`: too late, unknown lines or units. Use `answering` to find the request
+    that answers this ask."""
     if answering(order, ask) is not None:
         return already_done(order)
     _known(order, ask)
@@ -61,9 +62,9 @@ def cancel(order: Order, ask: CancelAsk, now: datetime, *, by: str) -> Decision[
         raise Refused("too-late", "The order is closed. A return can be asked for instead.")
     wanted = order.units if ask.whole else ask.units
     if ask.lines:
-        wanted = _last(order, {item.line: item.quantity for item in _summed(ask.lines)}, NO_UNITS)
+        wanted = _last(order, {item.line: item.quantity for item in _summed(ask.lines)}, NO_UNITS, handed)
     reachable = _reachable(order, ask) - order.cancelled
-    if reachable and reachable <= order.handed | order.delivered:
+    if reachable and reachable <= handed | order.delivered:
         where = "delivered" if reachable <= order.delivered else "with the carrier"
         raise Refused("too-late", f"All of it is {where} already. A return can be asked for instead.")
     request = CancelRequest(
@@ -103,16 +104,16 @@ def answering(order: Order, ask: CancelAsk) -> CancelRequest | None:
     )
 
 
-def answered(order: Order, event: CancelOutcome, now: datetime, policy: Policy) -> Decision[Order]:
+def answered(order: Order, event: CancelOutcome, handed: Units, now: datetime, policy: Policy) -> Decision[Order]:
     """A custodian's answer. A yes replaces a no, never the other way round; a no to a quantity request makes intake ask
-    for other units; a yes for a delivered unit is a bug somewhere."""
+    for other units, preferably none of those `handed` to a carrier; a yes for a delivered unit is a bug somewhere."""
     request = order.request(event.request_id)
     if request is None or not event.units <= request.units:
         raise Illegal(f"{order.order_id}: an answer to {event.request_id} for {event.units!r}, which nobody asked")
     if isinstance(event, UnitsCancelled):
         return _yes(order, request, event, now, policy)
     assert isinstance(event, CancelRefused)
-    return _no(order, request, event, now)
+    return _no(order, request, event, handed, now)
 
 
 def _yes(order: Order, request: CancelRequest, event: UnitsCancelled, now: datetime, policy: Policy) -> Decision[Order]:
@@ -127,7 +128,7 @@ def _yes(order: Order, request: CancelRequest, event: UnitsCancelled, now: datet
     return settle(state, now, policy)
 
 
-def _no(order: Order, request: CancelRequest, event: CancelRefused, now: datetime) -> Decision[Order]:
+def _no(order: Order, request: CancelRequest, event: CancelRefused, handed: Units, now: datetime) -> Decision[Order]:
     fresh = event.units & request.pending
     if not fresh:
         return already_done(order)
@@ -137,7 +138,7 @@ def _no(order: Order, request: CancelRequest, event: CancelRefused, now: datetim
     if request.standing or order.ended:
         return Decision(state, express=order.lane)
     tried = Units.union(other.units for other in order.chain(request.origin))
-    others = _last(state, {line: len(fresh.on_line(line)) for line in fresh.lines}, tried)
+    others = _last(state, {line: len(fresh.on_line(line)) for line in fresh.lines}, tried, handed)
     if not others:
         return Decision(state, express=order.lane)
     follow_up = CancelRequest(
@@ -167,15 +168,15 @@ def _request(order: Order, request: CancelRequest) -> Decision[Order]:
     return Decision(state, events=(event,), express=order.lane)
 
 
-def _last(order: Order, quantities: Mapping[int, int], tried: Units) -> Units:
+def _last(order: Order, quantities: Mapping[int, int], tried: Units, handed: Units) -> Units:
     """So many units of each line, the last ones first: units nobody asked for yet, then units another request already
     asks for, then units that intake knows to be with the carrier (which will be refused unless they come back)."""
     asked = Units.union(request.pending for request in order.cancels)
     chosen = NO_UNITS
     for line, quantity in quantities.items():
         left = order.units.on_line(line) - order.out - tried
-        near = left - order.handed
-        for group in (near - asked, near & asked, left & order.handed):
+        near = left - handed
+        for group in (near - asked, near & asked, left & handed):
             chosen |= group.last_n(quantity - len(chosen.on_line(line)))
         if not chosen.on_line(line) and not tried:
             chosen |= (order.units.on_line(line) & order.cancelled).last_n(quantity)

@@ -13,7 +13,6 @@ from expedite_events import (
     OrderClosed,
     Outcome,
     SetTimer,
-    Shipped,
     Units,
     already_done,
 )
@@ -24,21 +23,11 @@ from order_intake.domain.refusal import Refused
 from order_intake.domain.verify import customer_of
 
 
-def shipped(order: Order, event: Shipped) -> Decision[Order]:
-    """A parcel is in a carrier's hands: cancels of its units come too late. A parcel that already came back or was
-    delivered is old news."""
-    if event.parcel_id in order.parcels or event.parcel_id in order.parcels_back or event.units <= order.delivered:
-        return already_done(order)
-    return Decision(order.put(parcels={**order.parcels, event.parcel_id: event.units}))
-
-
 def came_back(order: Order, event: CarrierLoss) -> Decision[Order]:
     """A parcel was lost or returned: its units are upstream again and may be cancelled."""
     if event.parcel_id in order.parcels_back:
         return already_done(order)
-    parcels = {parcel: units for parcel, units in order.parcels.items() if parcel != event.parcel_id}
-    back = (*order.parcels_back, event.parcel_id)
-    return Decision(order.put(parcels=parcels, parcels_back=back), express=order.lane)
+    return Decision(order.put(parcels_back=(*order.parcels_back, event.parcel_id)), express=order.lane)
 
 
 def delivered(order: Order, event: Delivered, policy: Policy) -> Decision[Order]:
@@ -49,8 +38,7 @@ def delivered(order: Order, event: Delivered, policy: Policy) -> Decision[Order]
     if event.units <= order.delivered:
         return already_done(order)
     latest = max(event.delivered_at, order.last_delivery_at or event.delivered_at)
-    parcels = {parcel: units for parcel, units in order.parcels.items() if parcel != event.parcel_id}
-    state = order.put(delivered=order.delivered | event.units, last_delivery_at=latest, parcels=parcels)
+    state = order.put(delivered=order.delivered | event.units, last_delivery_at=latest)
     return settle(state, event.delivered_at, policy)
 
 

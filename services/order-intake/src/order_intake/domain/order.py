@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -90,6 +91,15 @@ class CancelRequest(Value):
         return self.units - self.cancelled - self.refused
 
 
+class Parcel(Value):
+    """A parcel that a carrier was given: written once, beside the order and not in it, because most orders are shipped
+    without anybody asking. What became of the parcel is the order's own news (`parcels_back`, `delivered`)."""
+
+    order_id: str
+    parcel_id: str
+    units: Units
+
+
 class Order(Value):
     """One order. Units exist from acceptance on and are numbered by line; the sets below only grow."""
 
@@ -109,7 +119,6 @@ class Order(Value):
     cancels: tuple[CancelRequest, ...] = ()
     delivered: Units = NO_UNITS
     cancelled: Units = NO_UNITS
-    parcels: dict[str, Units] = Field(default_factory=dict)  # in a carrier's hands
     parcels_back: tuple[str, ...] = ()  # lost or returned; remembered, because Shipped may come later
     last_delivery_at: datetime | None = None
     ended: State | None = None
@@ -137,10 +146,10 @@ class Order(Value):
         parts = [line.units for line in self.lines] if self.lines else [line.units for line in self.content.live_lines]
         return Units.union(parts)
 
-    @property
-    def handed(self) -> Units:
-        """Units in a carrier's hands as far as intake knows."""
-        return Units.union(self.parcels.values())
+    def handed(self, parcels: Iterable[Parcel]) -> Units:
+        """Units in a carrier's hands as far as intake knows; `parcels` are all that it knows of the order's."""
+        out = Units.union(parcel.units for parcel in parcels if parcel.parcel_id not in self.parcels_back)
+        return out - self.delivered
 
     @property
     def out(self) -> Units:
