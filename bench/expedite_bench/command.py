@@ -41,9 +41,10 @@ def run(options: Options) -> int:
         raise LocalError(f"there is no bench {options.name!r}; there are {', '.join(BENCHES)}")
     size = dict(bench.quick if options.quick else bench.full)
     if options.orders is not None:
-        if "orders" not in size:
+        counted = next((name for name in ("orders", "backlog") if name in size), None)
+        if counted is None:
             raise LocalError(f"{bench.name} takes no --orders; its numbers are {size}")
-        size["orders"] = options.orders
+        size[counted] = options.orders
     if options.json_file is not None and options.json_file.is_dir():
         raise LocalError(f"--json takes a file, and {options.json_file} is a folder")
     try:
