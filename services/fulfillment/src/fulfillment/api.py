@@ -178,8 +178,7 @@ async def scan(fulfilment_order_id: Id, body: ScansBody, engine: EngineDep, call
 
     async def decide(tx: Tx, orders: Floor, order_id: str) -> Decision[Order]:
         order = orders[order_id]
-        own = {g.sku for g in floor.work_on(order, fulfilment_order_id).goods}
-        scans = await resolve_codes(tx, body.scans, own)
+        scans = await resolve_codes(tx, body.scans, floor.work_on(order, fulfilment_order_id))
         return floor.scan(order, fulfilment_order_id, scans, body.by, tx.now)
 
     return await _write(

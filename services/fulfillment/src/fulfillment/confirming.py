@@ -145,7 +145,7 @@ def _confirm(tx: Tx, orders: Floor, warehouse_id: str, row: Row, known: Known, s
         raise Refused(
             "other-warehouse", f"{work.fulfilment_order_id} is work of {work.warehouse_id}.", expected=work.warehouse_id
         )
-    scans = read_codes(said.scans, known, {g.sku for g in work.goods})
+    scans = read_codes(said.scans, known, work)
     wrap = partial(_wrap, said.pack, sizes) if said.pack else None
     decision, parcel = floor.confirm(order, said.fulfilment_order_id, scans, wrap, said.by, tx.now)
     orders.apply(root(row.order_id), decision)

@@ -14,7 +14,7 @@ from expedite_messaging import Tx
 from fulfillment.bodies import ScanBody
 from fulfillment.domain.copies import Barcode
 from fulfillment.domain.floor import Scan
-from fulfillment.domain.model import Refused
+from fulfillment.domain.model import FulfilmentOrder, Refused
 from fulfillment.store import BARCODES, PEOPLE, PRODUCTS
 from fulfillment.views import Products
 
@@ -105,11 +105,11 @@ async def refuse_inactive(tx: Tx, by: str) -> None:
         )
 
 
-async def resolve(tx: Tx, scans: Sequence[ScanBody], own_skus: Iterable[str]) -> list[Scan]:
+async def resolve(tx: Tx, scans: Sequence[ScanBody], work: FulfilmentOrder) -> list[Scan]:
     """What was scanned, as SKUs."""
     codes = {s.code for s in scans}
     known = Known(await tx.glance(BARCODES, codes), await tx.glance(PRODUCTS, codes))
-    return read_codes(scans, known, set(own_skus))
+    return read_codes(scans, known, work)
 
 
 class Known(NamedTuple):
@@ -119,14 +119,14 @@ class Known(NamedTuple):
     products: Products
 
 
-def read_codes(scans: Sequence[ScanBody], known: Known, own_skus: set[str]) -> list[Scan]:
+def read_codes(scans: Sequence[ScanBody], known: Known, work: FulfilmentOrder) -> list[Scan]:
     """What was scanned, as SKUs. A code is a barcode, or the SKU itself as labels on shelves have it."""
     found: list[Scan] = []
     for scan in scans:
         code = scan.code
         barcode = known.barcodes.get(code)
         sku = barcode.sku if barcode is not None else None
-        if sku is None and (code in own_skus or code in known.products):
+        if sku is None and (code in known.products or any(g.sku == code for g in work.goods)):
             sku = code
         found.append(Scan(code, sku, scan.quantity, scan.scan_id))
     return found

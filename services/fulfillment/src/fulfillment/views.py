@@ -111,10 +111,8 @@ def transfer_view(order: Order, transfer: Transfer) -> dict[str, Any]:
 
 def task_view(task: Task, products: Products) -> dict[str, Any]:
     """One entry of a queue, with all a picker or a robot needs to do it."""
-    shown = task.model_dump(mode="json")
-    for line in shown["lines"]:
-        line["barcodes"] = _barcodes(products.get(line["sku"]))
-    return shown
+    lines = [{**line.__dict__, "barcodes": _barcodes(products.get(line.sku))} for line in task.lines]
+    return {**task.__dict__, "lines": lines}
 
 
 def _barcodes(product: ProductChanged | None) -> list[str]:

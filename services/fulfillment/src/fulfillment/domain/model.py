@@ -92,6 +92,11 @@ class FulfilmentOrder(Value):
         return self.units - self.picked - self.packed - self.short - self.cancelled - self.to_put_back
 
     @property
+    def idle(self) -> bool:
+        """Whether nothing is left to pick or to pack."""
+        return self.packed == self.units or not (self.open or self.picked)
+
+    @property
     def untouched(self) -> bool:
         """Whether nothing has happened to its units yet: all are open."""
         return not (self.picked or self.packed or self.short or self.cancelled or self.to_put_back)

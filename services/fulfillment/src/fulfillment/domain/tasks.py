@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from enum import StrEnum
 
-from expedite_events import LineGoods, Stage, Tier, Units, Value
+from expedite_events import NO_UNITS, LineGoods, Stage, Tier, Units, Value
 from fulfillment.domain.model import FulfilmentOrder, Order, Transfer
 
 
@@ -132,13 +132,15 @@ def tasks_of(order: Order, before: Order | None = None) -> dict[str, Task]:
 
 
 def _pick(order: Order, work: FulfilmentOrder) -> Task:
-    left = work.units if work.untouched else work.open
-    if not (left or work.picked):
+    left = NO_UNITS
+    if work.idle:
         status = Status.DONE
     elif order.held:
         status = Status.WAITING
     else:
         status = Status.CLAIMED if work.claimed_by else Status.OPEN
+    if status is not Status.DONE:
+        left = work.units if work.untouched else work.open
     return _task(
         order, work.fulfilment_order_id, work.warehouse_id, Kind.PICK, Stage.PREPARE, status, left, work.goods,
         fulfilment_order_id=work.fulfilment_order_id, cut_off=work.cut_off, claimed_by=work.claimed_by,
