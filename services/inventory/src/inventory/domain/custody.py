@@ -25,6 +25,7 @@ from expedite_events import (
     UnitsCancelled,
     already_done,
 )
+from inventory.domain import plain
 from inventory.domain.desk import Desk
 from inventory.domain.order import Ask, Content, Order, Segment, Status, Transfer
 from inventory.domain.stock import Because, Bucket
@@ -38,6 +39,8 @@ def assigned(
 ) -> Decision[Order]:
     """Units not seen yet are sourced (D2, D3); a higher revision on the express lane is the wave; then the start rule.
     `express`: the event came on the express lane."""
+    if (decision := plain.reserve(order, event, world, because)) is not None:
+        return decision
     desk = Desk(_learn(order, event, world), world, because)
     if order.ended:
         return Decision(desk.order, outcome=Outcome.ALREADY_DONE)
@@ -127,6 +130,8 @@ def units_cancelled(order: Order, event: UnitsCancelled, world: World, because: 
 def packed(order: Order, event: Packed, world: World, because: Because) -> Decision[Order]:
     """The goods left the shelf in a parcel. Units that meanwhile came back or died by a faster topic stay as they are. Told
     again, none is in this fulfilment order any more, and its id is never announced for other units: no memory is needed."""
+    if (decision := plain.packed(order, event, world, because)) is not None:
+        return decision
     desk = Desk(order, world, because)
     for segment, part in list(order.parts(event.units)):
         if segment.status is Status.ANNOUNCED and segment.ref == event.fulfilment_order_id:

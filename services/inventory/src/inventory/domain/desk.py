@@ -23,7 +23,7 @@ from expedite_events import (
     Units,
     UnitsCancelled,
 )
-from inventory.domain.order import Content, FulfilmentOrder, Order, Segment, Status, Transfer
+from inventory.domain.order import Content, FulfilmentOrder, Order, Status, Transfer
 from inventory.domain.sourcing import Plan, Take, estimate, plan, weigh
 from inventory.domain.stock import Because, Bucket
 from inventory.domain.world import World
@@ -153,14 +153,7 @@ class Desk:
         for sku, part in pools.items():
             stock.move(self.because, sku, home, Bucket.FREE, Bucket.ALLOCATED, part)
         why = f"{len(units)} from {home}: {nearest.distance:g} points"
-        if self.order.segments or self.order.holds or self.order.ended:
-            self.order = self.order.place(units, Status.ALLOCATED, home).explained(why)
-        else:
-            # A new order of which everything is there and nothing holds starts at once: what `start` comes to, in one step.
-            made = self._made(home, units, 1, complete=True)
-            whole = Segment(units=units, status=Status.ANNOUNCED, warehouse_id=home, ref=made.fulfilment_order_id)
-            self.order = self.order.put(segments=(whole,), sourced=(why,), f_count=1, fulfilment_orders=(made,))
-            self.announce(made)
+        self.order = self.order.place(units, Status.ALLOCATED, home).explained(why)
         return True
 
     def fill(self, skus: set[str]) -> None:

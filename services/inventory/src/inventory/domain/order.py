@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Self
 
 from pydantic import Field
@@ -100,7 +101,7 @@ class Content(Value):
     def goods(self, units: Units) -> tuple[LineGoods, ...]:
         """What to pick and how to name it, for the lines of these units."""
         wanted = units.lines
-        return tuple(LineGoods(line=o.line, sku=o.sku, name=o.name) for o in self.lines if o.line in wanted)
+        return tuple([goods_of_line(o.line, o.sku, o.name) for o in self.lines if o.line in wanted])
 
 
 class Order(Value):
@@ -179,13 +180,9 @@ class Order(Value):
 
     def by_sku(self, units: Units) -> dict[str, Units]:
         """The same units, by SKU, in line order."""
-        lines = units.lines
-        if len(lines) == 1:
-            return {self.sku_of(lines[0]): units}
         out: dict[str, Units] = {}
-        for line in lines:
+        for line, part in by_line(units):
             sku = self.sku_of(line)
-            part = units.on_line(line)
             out[sku] = out[sku] | part if sku in out else part
         return out
 
@@ -236,6 +233,19 @@ class Order(Value):
         """Replace the transfer of the same id, or append it."""
         others = tuple(t for t in self.transfers if t.transfer_id != transfer.transfer_id)
         return self.put(transfers=(*others, transfer))
+
+
+@lru_cache(maxsize=8192)
+def by_line(units: Units) -> tuple[tuple[int, Units], ...]:
+    """The same units, line by line. Small orders look alike, and each is taken apart several times."""
+    lines = units.lines
+    return ((lines[0], units),) if len(lines) == 1 else tuple([(line, units.on_line(line)) for line in lines])
+
+
+@lru_cache(maxsize=8192)
+def goods_of_line(line: int, sku: str, name: str) -> LineGoods:
+    """The goods of a line: one object for all orders that want the same."""
+    return LineGoods(line=line, sku=sku, name=name)
 
 
 def new_order(order_id: str) -> Order:
