@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -13,7 +14,7 @@ import sqlalchemy as sa
 from expedite_events import Decision, ProductChanged, Stage, Tier, TrackingStatus, Value, WarehouseChanged
 from expedite_events.base import Moment
 from expedite_messaging import Book, Cause, Collection, Column, Tx
-from expedite_messaging.collection import metadata_naming
+from expedite_messaging.collection import Key, metadata_naming
 from shipping.domain.desk import Carrier, Desk
 from shipping.domain.state import LabelState, OrderLeg, Parcel, Station, order_of
 from shipping.quotes import KEPT
@@ -280,10 +281,26 @@ class Desktop:
 async def load_desk(tx: Tx, skus: Iterable[str] = ()) -> Desk:
     """Master data and quotes for label decisions. Carriers and warehouses are few; products are loaded as named."""
     carriers, sites = await tx.masters(CARRIERS), await tx.masters(WAREHOUSES)
-    in_order = tuple(sorted(carriers.values(), key=lambda carrier: carrier.carrier_id))
-    # Both are read by their plain keys: a warehouse id, a SKU.
+    # Read by their plain keys: a SKU, and below a warehouse id.
     products = await tx.glance(PRODUCTS, skus)
-    return Desk(in_order, sites, products, KEPT.valid())  # type: ignore[arg-type]
+    return replace(_DESKS.of(carriers, sites), products=products, quotes=KEPT.valid())  # type: ignore[arg-type]
+
+
+class _Desks:
+    """The desk of before, with all that was once looked up on it, while carriers and warehouses are the same objects."""
+
+    def __init__(self) -> None:
+        self._made_of: tuple[Mapping[Key, Carrier], Mapping[Key, WarehouseChanged]] = ({}, {})
+        self._desk = Desk()
+
+    def of(self, carriers: Mapping[Key, Carrier], sites: Mapping[Key, WarehouseChanged]) -> Desk:
+        if self._made_of[0] is not carriers or self._made_of[1] is not sites:
+            in_order = tuple(sorted(carriers.values(), key=lambda carrier: carrier.carrier_id))
+            self._made_of, self._desk = (carriers, sites), Desk(in_order, sites)  # type: ignore[arg-type]
+        return self._desk
+
+
+_DESKS = _Desks()
 
 
 async def load_parcel(tx: Tx, parcel_id: str) -> tuple[OrderLeg, Parcel] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -14,8 +14,10 @@ from pydantic import Field
 from expedite_events import CarrierChanged, CarrierService, Decision, ProductChanged, Value, WarehouseChanged
 from expedite_events.base import LineGoods
 from expedite_events.units import Units
-from shipping.domain.quotes import Quotes
+from shipping.domain.quotes import Quote, Quotes
+from shipping.domain.selection import Offer
 
+OFFERS_REMEMBERED = 2_000
 CUT_OFF_HORIZON_DAYS = 21  # longer than any row of holidays
 
 
@@ -66,6 +68,9 @@ class Desk:
     _candidates: dict[tuple[str, tuple[str, ...]], tuple[Carrier, ...]] = field(
         default_factory=dict, repr=False, compare=False
     )
+    _offers: dict[tuple[Quote, str, tuple[datetime, ...]], tuple[Offer, ...]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def candidates(self, country: str, excluded: tuple[str, ...]) -> tuple[Carrier, ...]:
         """Carriers worth asking for a price."""
@@ -93,10 +98,24 @@ class Desk:
         self._trucks[warehouse_id, carrier_id] = (now, found)
         return found
 
+    def offers_on(
+        self, quote: Quote, warehouse_id: str, now: datetime, offer: Callable[..., Offer]
+    ) -> tuple[Offer, ...]:
+        """A quote's offers from a warehouse: the same until the next truck leaves. `offer` makes one of a rate."""
+        leaves = tuple([self.leaves_at(warehouse_id, carrier_id, now) for carrier_id in quote.sellers])
+        found = self._offers.get((quote, warehouse_id, leaves))
+        if found is None:
+            if len(self._offers) >= OFFERS_REMEMBERED:
+                self._offers.clear()
+            found = tuple(offer(rate, warehouse_id, self, now) for rate in quote.rates)
+            self._offers[quote, warehouse_id, leaves] = found
+        return found
+
     def handling(self, goods: tuple[LineGoods, ...]) -> tuple[str, ...]:
         """The product classes in a box that need care: valuable, fragile, perishable …"""
-        classes = {self.products[g.sku].product_class for g in goods if g.sku in self.products}
-        return tuple(sorted(classes - {"standard"}))
+        found = {product.product_class for g in goods if (product := self.products.get(g.sku)) is not None}
+        found.discard("standard")
+        return tuple(sorted(found)) if found else ()
 
     def weight_of(self, goods: tuple[LineGoods, ...], units: Units) -> int:
         """Grams of these units, as far as their products are known."""

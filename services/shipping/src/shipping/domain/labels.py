@@ -8,8 +8,8 @@ not sell on them, all are asked as if there had been none.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -84,8 +84,10 @@ def _buy_on(
     quote: Quote | None, leg: OrderLeg, parcel: Parcel, request: Data, desk: Desk, now: datetime
 ) -> Effect | None:
     """The purchase on rates quoted before; None without them."""
-    choice = _choose(leg, parcel, quote.rates, request, desk, now) if quote else None
-    if quote is None or choice is None:
+    if quote is None:
+        return None
+    choice = _choose(leg, desk.offers_on(quote, parcel.warehouse_id, now, _offer), request)
+    if choice is None:
         return None
     because = f"{choice.because}; rates quoted {quote.age(now)} before for the same lane"
     return _buy(leg, parcel, choice._replace(because=because), request, kept=True)
@@ -94,27 +96,29 @@ def _buy_on(
 def _priced(leg: OrderLeg, parcel: Parcel, desk: Desk) -> dict[str, Any]:
     """What a carrier must know to quote."""
     site = desk.sites.get(parcel.warehouse_id)
-    handling = set(desk.handling(parcel.goods)) | ({"valuable"} if parcel.valuable else set())
+    handling = desk.handling(parcel.goods)
+    if parcel.valuable and "valuable" not in handling:
+        handling = tuple(sorted((*handling, "valuable")))
     return {
         "parcel_id": parcel.parcel_id,
         "from": _address(site.address) if site else {"line1": parcel.warehouse_id},
         "to": _address(leg.address()),
         "weight_g": max(1, parcel.weight_g - desk.weight_of(parcel.goods, parcel.put_back)),
         "box": parcel.box,
-        "handling": sorted(handling),
+        "handling": handling,
         "deliver_by": leg.urgency_known().promise_by.isoformat(),
     }
 
 
 def _labelled(leg: OrderLeg, parcel: Parcel, priced: Data) -> dict[str, Any]:
     """What a carrier must know to label, which is all it ever hears of a parcel."""
-    customer = leg.brief_known().customer
+    customer, lines = leg.brief_known().customer, parcel.packed.lines
     recipient = {"name": customer.name, "phone": customer.phone, "company": customer.company}
     return {
         **priced,
         "reference": leg.order_id,
         "recipient": {name: value for name, value in recipient.items() if value},
-        "contents": [g.name for g in parcel.goods if parcel.packed.on_line(g.line)][:20],
+        "contents": [g.name for g in parcel.goods if g.line in lines][:20],
     }
 
 
@@ -132,18 +136,17 @@ def quoted(
         return Decision(leg)
     if not wants_label(leg, parcel):
         return Decision(leg.with_parcel(parcel.put(label_state=LabelState.NONE)))
-    choice = _choose(leg, parcel, data["rates"], request, desk, now)
+    offers = tuple(_offer(rate, parcel.warehouse_id, desk, now) for rate in data["rates"])
+    choice = _choose(leg, offers, request)
     if choice is None:
         return _fail(leg, parcel, _no_offers(data.get("errors", {})), now)
     today = {**request, "shipment": _priced(leg, parcel, desk)}
     return Decision(leg, effects=(_buy(leg, parcel, choice, today),))
 
 
-def _choose(
-    leg: OrderLeg, parcel: Parcel, rates: Iterable[Data], request: Data, desk: Desk, now: datetime
-) -> Choice | None:
+def _choose(leg: OrderLeg, offers: tuple[Offer, ...], request: Data) -> Choice | None:
     return choose(
-        tuple(_offer(rate, parcel, desk, now) for rate in rates),
+        offers,
         promise_by=leg.urgency_known().promise_by,
         valuable="valuable" in request["shipment"]["handling"],
         preference=leg.brief_known().carrier_preference,
@@ -162,8 +165,8 @@ def _buy(leg: OrderLeg, parcel: Parcel, choice: Choice, request: Data, *, kept: 
     return Effect("buy_label", _subject(parcel), ask | {"kept": True} if kept else ask)
 
 
-def _offer(rate: Data, parcel: Parcel, desk: Desk, now: datetime) -> Offer:
-    leaves = desk.leaves_at(parcel.warehouse_id, rate["carrier_id"], now)
+def _offer(rate: Data, warehouse_id: str, desk: Desk, now: datetime) -> Offer:
+    leaves = desk.leaves_at(warehouse_id, rate["carrier_id"], now)
     arrives = leaves + timedelta(hours=float(rate["transit_hours"]))
     return Offer(
         carrier_id=rate["carrier_id"], quote_id=rate.get("quote_id"), service=rate["service"], name=rate["name"],
@@ -199,11 +202,12 @@ def bought(leg: OrderLeg, parcel_id: str, data: Data, request: Data, now: dateti
     if parcel is None:
         return Decision(leg)
     offer = request["offer"]
-    label = Label(
+    label = _ANY_LABEL.put(
         label_id=data["label_id"], carrier_id=offer["carrier_id"], base_url=request["base_url"],
-        service=offer["service"], service_name=offer["name"], tracking_number=data["tracking_number"], tracking_url=data.get("tracking_url"),
+        service=offer["service"], service_name=offer["name"], tracking_number=data["tracking_number"], **({"tracking_url": data["tracking_url"]} if "tracking_url" in data else {}),
         cost=Decimal(str(data.get("cost", offer["price"]))).quantize(CENT_PARTS), currency=data.get("currency", offer["currency"]),
-        leaves_at=offer["leaves_at"], expected_at=offer["arrives_at"], chosen_because=request["because"],
+        leaves_at=datetime.fromisoformat(offer["leaves_at"]),
+        expected_at=datetime.fromisoformat(offer["arrives_at"]), chosen_because=request["because"],
         **_cover(offer.get("insured", False), offer.get("signature", False)),
     )  # fmt: skip
     if parcel.station is not Station.DOCK or not parcel.packed or leg.over is not None:
@@ -211,6 +215,13 @@ def bought(leg: OrderLeg, parcel_id: str, data: Data, request: Data, now: dateti
         return Decision(leg.with_parcel(parcel), effects=(void(label, parcel_id),))
     parcel = parcel.put(label=label, label_state=LabelState.BOUGHT, expected_at=label.expected_at)
     return Decision(leg.with_parcel(parcel if parcel.problem is None else parcel.put(problem=None)))
+
+
+# Unchecked copies of it are labels: what the carrier said was checked when it came, the rest is our own.
+_ANY_LABEL = Label(
+    label_id="", carrier_id="", base_url="", service="", service_name="", tracking_number="", cost=Decimal(0),
+    currency="", leaves_at=datetime.fromtimestamp(0, UTC), expected_at=datetime.fromtimestamp(0, UTC), chosen_because="",
+)  # fmt: skip
 
 
 def not_quoted(leg: OrderLeg, parcel_id: str, subject: str, error: str, now: datetime) -> Decision[OrderLeg]:

@@ -15,7 +15,7 @@ Lane = tuple[Any, ...]
 Data = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Quote:
     """What all carriers that were asked answered, and for which parcels of the lane."""
 
@@ -25,6 +25,11 @@ class Quote:
     postcodes: str
     rates: tuple[Data, ...]
     quoted_at: datetime
+
+    @property
+    def sellers(self) -> tuple[str, ...]:
+        """The carriers that were asked."""
+        return tuple([asked[0] for asked in self.lane[0]])
 
     def age(self, now: datetime) -> str:
         """How long ago the carriers said so, in words."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import NamedTuple
 
 
@@ -25,7 +26,12 @@ class Offer(NamedTuple):
     @property
     def expected_cost(self) -> Decimal:
         """The price per parcel that arrives as promised: an unreliable carrier has to be cheaper to win."""
-        return self.price / Decimal(str(max(self.reliability, 0.05)))
+        return _expected(self.price, self.reliability)
+
+
+@lru_cache(maxsize=4096)
+def _expected(price: Decimal, reliability: float) -> Decimal:
+    return price / Decimal(str(max(reliability, 0.05)))
 
 
 class Choice(NamedTuple):

@@ -225,10 +225,15 @@ class OrderLeg(Value):
         return self.urgency is not None and self.urgency.express
 
     def parcel(self, parcel_id: str) -> Parcel | None:
-        return next((p for p in self.parcels if p.parcel_id == parcel_id), None)
+        for parcel in self.parcels:
+            if parcel.parcel_id == parcel_id:
+                return parcel
+        return None
 
     def with_parcel(self, parcel: Parcel) -> OrderLeg:
         """The order with this parcel added, or replaced in its place."""
+        if len(self.parcels) == 1 and self.parcels[0].parcel_id == parcel.parcel_id:  # most orders have one
+            return self.put(parcels=(parcel,))
         if self.parcel(parcel.parcel_id) is None:
             return self.put(parcels=(*self.parcels, parcel))
         swapped = tuple(parcel if p.parcel_id == parcel.parcel_id else p for p in self.parcels)
