@@ -129,7 +129,7 @@ async def _room(heard: Sequence[Received[Any]], orders: Book[Order], tx: Tx) -> 
             # An event of this batch may move what the next one is about to anywhere.
             skus.update(order.lines.values())
     talking = [r.key for r in heard if orders[r.key].assigned and not isinstance(r.event, _ANNOUNCES_NOTHING)]
-    return await Stockroom.sourcing(tx, skus, shelves, talking)
+    return await Stockroom.sourcing(tx, skus, shelves, talking, orders)
 
 
 def _reach(order: Order, event: Any, skus: set[str], shelves: set[ShelfKey]) -> None:

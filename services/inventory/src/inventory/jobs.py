@@ -53,8 +53,8 @@ async def _fill_once(engine: Engine) -> bool:
 
 
 async def _serve(tx: Tx, skus: Sequence[str], order_ids: Sequence[str], parked: set[str]) -> bool:
-    orders, changed = await tx.load(ORDERS, order_ids), False
-    room = await Stockroom.sourcing(tx, skus, orders=order_ids)
+    orders, changed = await tx.load(ORDERS, [*order_ids, *parked]), False  # parked ones are looked at only
+    room = await Stockroom.sourcing(tx, skus, orders=order_ids, deciding=orders)
     if not any(warehouse.active for warehouse in room.world.warehouses):
         return False
     # `sourcing` read the queue under the shelves' locks; an order that joined it meanwhile keeps its place in front.

@@ -6,14 +6,15 @@ between is what others wait for, urgent orders among them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 from expedite_events import Decision, Units
 from expedite_messaging.cause import Cause
 from expedite_messaging.collection import Book
 from expedite_messaging.tx import Tx
 from inventory.domain.backorder import Backorder, queue_rows
-from inventory.domain.order import Content, Order, Status
+from inventory.domain.order import Content, Order, Status, by_line
 from inventory.domain.sourcing import Policy
 from inventory.domain.stock import Shelf, ShelfKey, StockBook, new_shelf
 from inventory.domain.world import Waiting, World
@@ -21,6 +22,8 @@ from inventory.settings import StockSettings
 from inventory.store import BACKORDERS, CARRIERS, CONTENTS, MOVEMENTS, QUEUE, SHELVES, WAREHOUSES
 
 POLICY: Policy = StockSettings().policy()
+_SHORT_QUEUE = 50  # pieces: queues that are read whole, many at once
+_ROWS_AT_ONCE = 500
 
 
 class Stockroom:
@@ -46,9 +49,15 @@ class Stockroom:
 
     @classmethod
     async def sourcing(
-        cls, tx: Tx, skus: Iterable[str], also: Iterable[ShelfKey] = (), orders: Iterable[str] = ()
+        cls,
+        tx: Tx,
+        skus: Iterable[str],
+        also: Iterable[ShelfKey] = (),
+        orders: Iterable[str] = (),
+        deciding: Iterable[Order] = (),
     ) -> Stockroom:
-        """Lock the shelves of these SKUs in all warehouses: for decisions that may source."""
+        """Lock the shelves of these SKUs in all warehouses: for decisions that may source. `deciding`: the orders as they
+        are, about which something is going to be decided."""
         names = sorted(set(skus))
         if not names:
             return await cls.exact(tx, also, orders)
@@ -59,14 +68,9 @@ class Stockroom:
         keys = {(sku, w.warehouse_id) for sku in names for w in warehouses}
         room = await cls.exact(tx, keys.union(also), orders)
         room.world.warehouses, room.world.carriers = warehouses, carriers
-        contested = room.world.contested(names)
-        if contested:
+        if contested := room.world.contested(names):
             # Read after the shelves are locked: no backorder of these SKUs can be written meanwhile.
-            rows = await tx.find(BACKORDERS, {"sku": contested, "open": True}, order_by=QUEUE)
-            ahead: dict[str, list[Waiting]] = {sku: [] for sku in contested}
-            for row in rows:
-                ahead[row.sku].append(row.waiting)
-            room.world.ahead = ahead
+            room.world.ahead = await _ahead(tx, room.world, contested, _pieces(deciding))
         return room
 
     def apply(self, cause: Cause, orders: Book[Order], decision: Decision[Order]) -> bool:
@@ -90,6 +94,42 @@ class Stockroom:
         for order_id, content in self.world.contents.items():
             if self._contents.get(order_id) is not content:
                 self._contents.put(content)
+
+
+async def _ahead(tx: Tx, world: World, skus: Sequence[str], moving: Mapping[str, int]) -> dict[str, list[Waiting]]:
+    """Who waits for these SKUs, from the front of each queue until the free pieces are spoken for: whoever comes after
+    those gets none, however long the queue is. `moving`: pieces that may come free meanwhile, or wait themselves."""
+    names = [w.warehouse_id for w in world.warehouses]
+    ahead: dict[str, list[Waiting]] = {sku: [] for sku in skus}
+    demand = {sku: world.stock.backordered(sku, names) for sku in skus}
+    short = [sku for sku in skus if demand[sku] <= _SHORT_QUEUE]
+    if short:
+        for row in await tx.find(BACKORDERS, {"sku": short, "open": True}, order_by=QUEUE):
+            ahead[row.sku].append(row.waiting)
+    for sku in skus:
+        if demand[sku] <= _SHORT_QUEUE:
+            continue
+        wanted = sum(world.stock.free(sku, name) for name in names) + moving.get(sku, 0)
+        queue = ahead[sku]
+        while wanted > 0:
+            limit = min(wanted, _ROWS_AT_ONCE)  # each row waits for one piece at least
+            where = {"sku": sku, "open": True}
+            rows = await tx.find(BACKORDERS, where, order_by=QUEUE, limit=limit, offset=len(queue))
+            queue += [row.waiting for row in rows]
+            wanted -= sum(row.quantity for row in rows)
+            if len(rows) < limit:
+                break
+    return ahead
+
+
+def _pieces(orders: Iterable[Order]) -> Mapping[str, int]:
+    """The pieces of these orders that may be anywhere, by SKU."""
+    out: Counter[str] = Counter()
+    for order in orders:
+        for line, units in by_line(order.known):
+            if line in order.lines:  # units that were cancelled before they came are of no SKU
+                out[order.lines[line]] += len(units)
+    return out
 
 
 async def _lock(tx: Tx, keys: set[ShelfKey]) -> Book[Shelf]:

@@ -24,8 +24,10 @@ from expedite_events import (
     Units,
 )
 from expedite_events.intake import HoldKind, HoldSummary
+from inventory import jobs, shelves
 from inventory.domain.order import Status
 from inventory.domain.sourcing import Policy, estimate
+from inventory.domain.world import Waiting
 
 
 def kinds(events: list[Any]) -> list[str]:
@@ -294,3 +296,31 @@ def release(inv: Any, hold_id: str, order_id: str = "a") -> OrderHoldReleased:
         order_id=order_id, hold_id=hold_id, kind=HoldKind.REVIEW, outcome="approved", released_by="x",
         released_at=inv.clock.now,
     )  # fmt: skip
+
+
+async def test_a_long_queue_is_read_as_far_as_free_stock_goes(inv: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """D5: whoever comes after enough waiting orders gets none of the free pieces, whoever is more urgent gets them, and
+    the rest of the queue is not even looked at."""
+    monkeypatch.setattr(shelves, "_SHORT_QUEUE", 3)
+    monkeypatch.setattr(shelves, "_ROWS_AT_ONCE", 2)
+    await inv.send(*(inv.assigned(f"o{n}", {"x": 1}, score=10 - n) for n in range(10)))
+    await inv.stock(LON_x=3)  # and the fill has not run yet
+    read: list[Waiting] = []
+    ahead = shelves._ahead
+
+    async def watched(*asked: Any) -> Any:
+        found = await ahead(*asked)
+        read.extend(found["x"])
+        return found
+
+    monkeypatch.setattr(shelves, "_ahead", watched)
+    late = await inv.send(inv.assigned("late", {"x": 1}, score=-1))
+    assert kinds(late) == ["StockShort", "OrderBackordered"]
+    assert [w.order_id for w in read] == ["o0", "o1", "o2"]
+    urgent = await inv.send(inv.assigned("urgent", {"x": 1}, tier=Tier.URGENT))
+    assert kinds(urgent) == ["StockReserved"]
+    await jobs.fill(inv.engine)
+    assert [inv.order(f"o{n}").segments[0].status for n in range(3)] == [
+        Status.ANNOUNCED, Status.ANNOUNCED, Status.BACKORDERED,
+    ]  # fmt: skip
+    await inv.conserved()
