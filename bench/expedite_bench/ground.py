@@ -231,7 +231,7 @@ async def opened(
         environment = {"EXPEDITE_LOG_LEVEL": "WARNING", **(extra or {})}
         if profile:
             environment |= profiles.environment(folder, BENCH / "profiling")
-        options = Options(services=chosen, port_base=0, fresh=True, show_logs=False, extra=environment)
+        options = Options(services=chosen, port_base=0, fresh=True, show_logs=False, extra=environment, seed=0)
         system = System(home, options, Screen())
         began = time.perf_counter()
         await stack.enter_async_context(_running(system))

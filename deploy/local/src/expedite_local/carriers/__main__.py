@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--shipping-url", required=True, help="base URL of the shipping service")
     parser.add_argument("--secrets", type=Path, required=True, help="the home's secrets file")
     parser.add_argument("--speed", type=float, default=1.0, help="business seconds per real second")
-    parser.add_argument("--seed", type=int, default=1, help="same seed, same exceptions")
+    parser.add_argument("--seed", type=int, default=1, help="same seed, same exceptions; 0: no label is refused")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -76,10 +76,11 @@ def quote(profile: Profile, ask: Mapping[str, Any]) -> dict[str, Any]:
 
 def price_of(profile: Profile, code: str, ask: Mapping[str, Any], seed: int, today: date | None) -> dict[str, Any]:
     """The rate behind a purchase; raises `NoSuchService` with the reason a carrier would give. What is full `today` may
-    go tomorrow: where one carrier alone goes, its refusal must not be for ever. None: it was sold before."""
+    go tomorrow: where one carrier alone goes, its refusal must not be for ever. None: it was sold before. Seed 0: nobody
+    refuses."""
     for service in profile.services:
         if service.code == code and _goes(service, ask):
-            if today and draw(seed, profile.carrier_id, "refuse", ask.get("parcel_id"), today) < REFUSES:
+            if seed and today and draw(seed, profile.carrier_id, "refuse", ask.get("parcel_id"), today) < REFUSES:
                 raise NoSuchService("no capacity left on this lane today")
             return _rate(profile, service, ask)
     raise NoSuchService(f"{profile.name} does not sell {code} for this parcel")
