@@ -16,7 +16,7 @@ from shipping.domain import custody, labels
 from shipping.domain.custody import Refused
 from shipping.domain.state import LabelState, OrderLeg, order_of
 from shipping.problems import refused, unknown_parcel
-from shipping.store import PARCELS, Desktop, ParcelRow
+from shipping.store import PARCELS, Desktop, ParcelRow, ParcelStatus
 from shipping.views import (
     LAST,
     By,
@@ -66,7 +66,7 @@ async def hand_over(parcel_id: Id, body: HandOver, engine: EngineDep, runtime: R
         raise unknown_parcel(parcel_id)
     if isinstance(answer, Refused):
         raise refused(answer)
-    return answer
+    return Outcome(parcel_id=parcel_id, status=ParcelStatus.HANDED, changed=answer.changed)
 
 
 @router.post("/warehouses/{warehouse_id}/hand-overs", response_model=HandOverResults)
@@ -75,7 +75,7 @@ async def hand_overs(warehouse_id: Id, body: HandOvers, engine: EngineDep, calle
     scans = {p: _Scan(order_of(p), p, body.by, warehouse_id=warehouse_id) for p in body.parcel_ids}
     answers, parked = await _load_all(engine, list(scans.values()))
     results = [_result(scan, answers.get(scan.parcel_id), parked) for scan in scans.values()]
-    return answered(HandOverResults(results=results))
+    return answered(HandOverResults.model_construct(results=results))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,14 @@ class _Scan:
     warehouse_id: str | None = None
 
 
-Loaded = Outcome | Refused | None  # None: there is no such parcel
+@dataclass(frozen=True, slots=True)
+class _Handed:
+    """The parcel is with its carrier; `changed=False`: it was before."""
+
+    changed: bool
+
+
+Loaded = _Handed | Refused | None  # None: there is no such parcel
 
 
 async def _load_all(engine: Engine, scans: list[_Scan]) -> tuple[dict[str, Loaded], frozenset[str]]:
@@ -123,8 +130,13 @@ def _hand(desktop: Desktop, scan: _Scan) -> Loaded:
         decision = custody.hand_over(leg, scan.parcel_id, scan.by, scan.scanned, desktop.now)
     except Refused as refusal:  # an answer, not an error: the other scans go on
         return refusal
+    if decision.outcome is Ended.ALREADY_DONE:
+        return _WAS_HANDED
     desktop.save(_cause(leg), decision)
-    return outcome(decision.state, scan.parcel_id, decision.outcome is not Ended.ALREADY_DONE)
+    return _HANDED
+
+
+_HANDED, _WAS_HANDED = _Handed(True), _Handed(False)
 
 
 def _result(scan: _Scan, answer: Loaded, parked: frozenset[str]) -> HandOverResult:
@@ -135,7 +147,7 @@ def _result(scan: _Scan, answer: Loaded, parked: frozenset[str]) -> HandOverResu
         answer = Refused("unknown-parcel", where)
     if isinstance(answer, Refused):
         return HandOverResult(parcel_id=scan.parcel_id, outcome="refused", code=answer.code, reason=answer.reason)
-    return HandOverResult(parcel_id=scan.parcel_id, outcome="handed" if answer.changed else "already")
+    return HandOverResult.model_construct(parcel_id=scan.parcel_id, outcome="handed" if answer.changed else "already")
 
 
 @router.post("/parcels/{parcel_id}/put-back")

@@ -46,10 +46,11 @@ class Refused(Exception):
 def receive(leg: OrderLeg, event: Packed, desk: Desk, now: datetime) -> Decision[OrderLeg]:
     """A parcel arrives on the dock. Whatever was asked about its units before it came is applied now; a repeated
     announcement may only start missing work or raise the urgency."""
-    if leg.urgency is None or event.urgency.revision > leg.urgency.revision:
-        leg = leg.put(urgency=kept(event.urgency))
-    known = leg.parcel(event.parcel_id)
+    urgency, known = leg.urgency, leg.parcel(event.parcel_id)
+    if urgency is None or event.urgency.revision > urgency.revision:
+        urgency = kept(event.urgency)
     if known is not None:
+        leg = leg if urgency is leg.urgency else leg.put(urgency=urgency)
         if known.all_units != event.units:
             raise Illegal(f"{event.parcel_id} was announced with other units before")
         again = buy_what_is_missing(leg, desk, now)
@@ -59,7 +60,7 @@ def receive(leg: OrderLeg, event: Packed, desk: Desk, now: datetime) -> Decision
         goods=event.goods, box=event.box, weight_g=event.weight_g, valuable=event.valuable, packed_by=event.packed_by,
         packed_at=event.packed_at, packed=event.units, **({"settled": event.settled} if event.settled else {}),
     )  # fmt: skip
-    decision = Decision(leg.put(brief=event.brief, parcels=(*leg.parcels, parcel)))
+    decision = Decision(leg.put(brief=event.brief, urgency=urgency, parcels=(*leg.parcels, parcel)))
     for request in leg.requests:
         decision = decision.and_then(_settle(decision.state, parcel.parcel_id, request, now))
     return decision.and_then(buy_what_is_missing(decision.state, desk, now))

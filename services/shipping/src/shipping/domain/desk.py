@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field
 
 from expedite_events import CarrierChanged, CarrierService, Decision, ProductChanged, Value, WarehouseChanged
-from expedite_events.base import LineGoods
+from expedite_events.base import Address, LineGoods
 from expedite_events.units import Units
 from shipping.domain.quotes import Quote, Quotes
 from shipping.domain.selection import Offer
@@ -68,6 +68,7 @@ class Desk:
     _candidates: dict[tuple[str, tuple[str, ...]], tuple[Carrier, ...]] = field(
         default_factory=dict, repr=False, compare=False
     )
+    _senders: dict[str, dict[str, str]] = field(default_factory=dict, repr=False, compare=False)
     _offers: dict[tuple[Quote, str, tuple[datetime, ...]], tuple[Offer, ...]] = field(
         default_factory=dict, repr=False, compare=False
     )
@@ -98,6 +99,14 @@ class Desk:
         self._trucks[warehouse_id, carrier_id] = (now, found)
         return found
 
+    def sender(self, warehouse_id: str) -> dict[str, str]:
+        """The address of a warehouse as carriers are told it."""
+        known = self._senders.get(warehouse_id)
+        if known is None:
+            site = self.sites.get(warehouse_id)
+            known = self._senders[warehouse_id] = told(site.address) if site else {"line1": warehouse_id}
+        return known
+
     def offers_on(
         self, quote: Quote, warehouse_id: str, now: datetime, offer: Callable[..., Offer]
     ) -> tuple[Offer, ...]:
@@ -124,6 +133,11 @@ class Desk:
         sku_of = {g.line: g.sku for g in goods}
         known = {line: self.products[sku].weight_g for line, sku in sku_of.items() if sku in self.products}
         return sum(known.get(line, 0) * len(units.on_line(line)) for line in units.lines)
+
+
+def told(address: Address) -> dict[str, str]:
+    """An address as carriers are told it: without what is not there."""
+    return {name: value for name, value in address.__dict__.items() if value}
 
 
 def next_cut_off(site: WarehouseChanged, carrier_id: str, now: datetime) -> datetime | None:

@@ -14,8 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from expedite_events import CancelTimer, Decision, Effect, SetTimer
-from expedite_events.base import Address
-from shipping.domain.desk import Carrier, Desk
+from shipping.domain.desk import Carrier, Desk, told
 from shipping.domain.quotes import Quote, Quotes, find
 from shipping.domain.selection import Choice, Offer, choose
 from shipping.domain.state import Label, LabelState, OrderLeg, Parcel, Station
@@ -95,14 +94,13 @@ def _buy_on(
 
 def _priced(leg: OrderLeg, parcel: Parcel, desk: Desk) -> dict[str, Any]:
     """What a carrier must know to quote."""
-    site = desk.sites.get(parcel.warehouse_id)
     handling = desk.handling(parcel.goods)
     if parcel.valuable and "valuable" not in handling:
         handling = tuple(sorted((*handling, "valuable")))
     return {
         "parcel_id": parcel.parcel_id,
-        "from": _address(site.address) if site else {"line1": parcel.warehouse_id},
-        "to": _address(leg.address()),
+        "from": desk.sender(parcel.warehouse_id),
+        "to": told(leg.address()),
         "weight_g": max(1, parcel.weight_g - desk.weight_of(parcel.goods, parcel.put_back)),
         "box": parcel.box,
         "handling": handling,
@@ -120,10 +118,6 @@ def _labelled(leg: OrderLeg, parcel: Parcel, priced: Data) -> dict[str, Any]:
         "recipient": {name: value for name, value in recipient.items() if value},
         "contents": [g.name for g in parcel.goods if g.line in lines][:20],
     }
-
-
-def _address(address: Address) -> dict[str, str]:
-    return {name: value for name, value in address.__dict__.items() if value}
 
 
 def quoted(
@@ -264,8 +258,8 @@ def void(label: Label, parcel_id: str) -> Effect:
 
 
 def _fail(leg: OrderLeg, parcel: Parcel, reason: str, now: datetime) -> Decision[OrderLeg]:
-    told = f"{reason}; {parcel.problem}" if parcel.problem else reason
-    parcel = parcel.put(label_state=LabelState.FAILED, problem=told[:500])
+    problem = f"{reason}; {parcel.problem}" if parcel.problem else reason
+    parcel = parcel.put(label_state=LabelState.FAILED, problem=problem[:500])
     wait = min(RETRY_AFTER * 2 ** min(parcel.label_attempt - 1, 8), RETRY_AT_MOST)
     timer = SetTimer(LABEL_RETRY, parcel.parcel_id, now + wait)
     return Decision(leg.with_parcel(parcel), timers=(timer,))

@@ -42,7 +42,7 @@ Quotes = Mapping[Lane, tuple[Quote, ...]]
 
 def lane_of(request: Data) -> Lane:
     """What a price depends on besides weight and postcode: whom we asked, and what else they were told."""
-    asked = tuple((c["carrier_id"], c["base_url"], c.get("revision", 0)) for c in request["carriers"])
+    asked = tuple([(c["carrier_id"], c["base_url"], c.get("revision", 0)) for c in request["carriers"]])
     shipment = request["shipment"]
     return (
         asked, tuple(shipment["from"].values()), shipment["to"].get("country"), shipment["box"],
@@ -66,7 +66,10 @@ def find(quotes: Quotes, request: Data) -> Quote | None:
     if not quotes:
         return None
     shipment = request["shipment"]
-    return next((quote for quote in quotes.get(lane_of(request), ()) if _covers(quote, shipment)), None)
+    for quote in quotes.get(lane_of(request), ()):
+        if _covers(quote, shipment):
+            return quote
+    return None
 
 
 def _covers(quote: Quote, shipment: Data) -> bool:
