@@ -44,7 +44,8 @@ from inventory.domain.world import World
 from inventory.shelves import Stockroom, held_shelves
 from inventory.store import BOOKINGS, CARRIERS, ORDERS, WAREHOUSES
 
-handlers = Handlers("inventory")
+# A batch holds the shelves of its SKUs from its decisions to its commit, and an urgent order waits for them meanwhile.
+handlers = Handlers("inventory", poll=200)
 handlers.every(0.5)(jobs.fill)
 handlers.every(2.0)(jobs.publish_levels)
 
