@@ -24,7 +24,7 @@ from expedite_events import (
     UnitsCancelled,
 )
 from inventory.domain.order import Content, FulfilmentOrder, Order, Status, Transfer
-from inventory.domain.sourcing import Plan, Take, estimate, plan, weigh
+from inventory.domain.sourcing import Plan, Take, plan, weigh
 from inventory.domain.stock import Because, Bucket
 from inventory.domain.world import World
 
@@ -247,7 +247,7 @@ class Desk:
         content = self.known_content()
         home = self.world.warehouse(chosen.home)
         assert home is not None  # sites are made of warehouses
-        due = estimate(self.now, self.world.policy.backorder_days, home)
+        due = self.world.expected(home)
         since = self.order.backordered_since or self.now
         self._demand(units, chosen.home, 1)
         self.order = self.order.place(units, Status.BACKORDERED, chosen.home)

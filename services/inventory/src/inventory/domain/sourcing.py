@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from expedite_events import Address, CarrierChanged, ConsideredRemedy, Remedy, WarehouseChanged
@@ -19,6 +20,7 @@ from expedite_events import Address, CarrierChanged, ConsideredRemedy, Remedy, W
 NEAREST, DOMESTIC, SERVES, FAR = 0.0, 3.0, 2.0, 10.0
 PARCEL, PARCEL_TOGETHER = 6.0, 100.0
 LEG_DOMESTIC, LEG_ABROAD, LEG_TIGHT, MOVE_ALL = 2.0, 5.0, 12.0, 2.0
+_NO_OTHER = "no other warehouse has the missing units"
 
 Need = Mapping[str, int]  # pieces by SKU
 Take = dict[str, int]
@@ -102,6 +104,8 @@ def plan(need: Need, free: Free, ranked: Sequence[Site], *, together: bool, tigh
     nearest = ranked[0]
     if all(free(sku, nearest.warehouse_id) >= n for sku, n in need.items()) and not (held - {nearest.warehouse_id}):
         return Plan(nearest.warehouse_id, {nearest.warehouse_id: dict(need)}, points=nearest.distance)
+    if not held and not any([free(sku, site.warehouse_id) > 0 for sku in need for site in ranked]):
+        return Plan(nearest.warehouse_id, short=dict(need))
     return min(_plans(need, free, ranked, together, tight, held), key=lambda p: p[:3])[3]
 
 
@@ -109,6 +113,8 @@ def weigh(
     need: Need, free: Free, ranked: Sequence[Site], chosen: Plan, *, together: bool, tight: bool, held: frozenset[str]
 ) -> tuple[ConsideredRemedy, ...]:
     """Each remedy's best plan beside the chosen one, with the reason (D3)."""
+    if not chosen.direct and not chosen.transfers:
+        return _nothing_anywhere(chosen.home, _total(chosen.short))
     best: dict[Remedy, tuple[float, Plan]] = {}
     for points, _, _, candidate in _plans(need, free, ranked, together, tight, held):
         kind = candidate.kind
@@ -117,7 +123,7 @@ def weigh(
     out: list[ConsideredRemedy] = []
     for kind in (Remedy.TRANSFER, Remedy.SPLIT):
         if kind not in best:
-            out.append(ConsideredRemedy(remedy=kind, chosen=False, reason="no other warehouse has the missing units"))
+            out.append(ConsideredRemedy(remedy=kind, chosen=False, reason=_NO_OTHER))
             continue
         other = best[kind][1]
         taken = bool(chosen.transfers) if kind is Remedy.TRANSFER else len(chosen.direct) > 1
@@ -128,17 +134,27 @@ def weigh(
         out.append(
             ConsideredRemedy(remedy=kind, warehouse_id=source, quantity=amount, chosen=taken, reason=reason)
         )  # fmt: skip
-    missing = _total(chosen.short)
-    out.append(
-        ConsideredRemedy(
-            remedy=Remedy.BACKORDER,
-            warehouse_id=chosen.home if missing else None,
-            quantity=missing,
-            chosen=bool(missing),
-            reason="no warehouse has them" if missing else "not while a warehouse has the goods",
-        )
+    return (*out, _waiting(chosen.home, _total(chosen.short)))
+
+
+def _waiting(home: str, missing: int) -> ConsideredRemedy:
+    return ConsideredRemedy(
+        remedy=Remedy.BACKORDER,
+        warehouse_id=home if missing else None,
+        quantity=missing,
+        chosen=bool(missing),
+        reason="no warehouse has them" if missing else "not while a warehouse has the goods",
     )
-    return tuple(out)
+
+
+@lru_cache(maxsize=1024)
+def _nothing_anywhere(home: str, missing: int) -> tuple[ConsideredRemedy, ...]:
+    """What is weighed where no warehouse has anything: the same for everybody who comes after the last piece."""
+    others = (Remedy.TRANSFER, Remedy.SPLIT)
+    return (
+        *(ConsideredRemedy(remedy=kind, chosen=False, reason=_NO_OTHER) for kind in others),
+        _waiting(home, missing),
+    )
 
 
 def _plans(

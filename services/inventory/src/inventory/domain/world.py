@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from expedite_events import Address, CarrierChanged, NotYet, WarehouseChanged
 from inventory.domain.order import Content
-from inventory.domain.sourcing import Policy, Site, fastest_transit, sites
+from inventory.domain.sourcing import Policy, Site, estimate, fastest_transit, sites
 from inventory.domain.stock import StockBook
 
 Rank = tuple[int, float, datetime]  # Urgency.sort_key
@@ -39,6 +39,7 @@ class World:
     _sites: dict[tuple[str, str | None], tuple[Site, ...]] = field(default_factory=dict)
     _regions: frozenset[str | None] | None = None  # where a warehouse is: others make no difference
     _transit: dict[str, timedelta] = field(default_factory=dict)
+    _expected: dict[str, datetime] = field(default_factory=dict)
 
     def sites(self, to: Address) -> tuple[Site, ...]:
         """Active warehouses, nearest first. Raises `NotYet` while none is loaded: the order waits for master data."""
@@ -54,6 +55,13 @@ class World:
 
     def warehouse(self, warehouse_id: str) -> WarehouseChanged | None:
         return next((w for w in self.warehouses if w.warehouse_id == warehouse_id), None)
+
+    def expected(self, home: WarehouseChanged) -> datetime:
+        """When what is backordered now may be expected in a warehouse (D4)."""
+        found = self._expected.get(home.warehouse_id)
+        if found is None:
+            found = self._expected[home.warehouse_id] = estimate(self.now, self.policy.backorder_days, home)
+        return found
 
     def tight(self, content: Content) -> bool:
         """Whether the promise leaves no time to move goods between warehouses first."""
