@@ -104,7 +104,7 @@ def plan(need: Need, free: Free, ranked: Sequence[Site], *, together: bool, tigh
     nearest = ranked[0]
     if all(free(sku, nearest.warehouse_id) >= n for sku, n in need.items()) and not (held - {nearest.warehouse_id}):
         return Plan(nearest.warehouse_id, {nearest.warehouse_id: dict(need)}, points=nearest.distance)
-    if not held and not any([free(sku, site.warehouse_id) > 0 for sku in need for site in ranked]):
+    if not held and not any(free(sku, site.warehouse_id) > 0 for sku in need for site in ranked):
         return Plan(nearest.warehouse_id, short=dict(need))
     return min(_plans(need, free, ranked, together, tight, held), key=lambda p: p[:3])[3]
 
