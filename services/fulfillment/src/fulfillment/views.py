@@ -7,7 +7,7 @@ from typing import Any
 
 from expedite_events import PersonChanged, ProductChanged, Units
 from fulfillment.domain.floor import Wrapping
-from fulfillment.domain.model import FulfilmentOrder, Note, Order, Transfer
+from fulfillment.domain.model import FulfilmentOrder, Note, Order, Transfer, pieces
 from fulfillment.domain.packing import VALUABLE, Item, choose, plan
 from fulfillment.domain.tasks import Task, tasks_of
 
@@ -34,8 +34,8 @@ class Sizes(dict[tuple[str, int], Item]):
 
     def items_of(self, work: FulfilmentOrder, units: Units) -> list[Item]:
         """The goods of these units."""
-        counted = [(goods.sku, len(units.on_line(goods.line))) for goods in work.goods]
-        return [self[key] for key in counted if key[1]]
+        counted = pieces(units)
+        return [self[goods.sku, counted[goods.line]] for goods in work.goods if goods.line in counted]
 
 
 def wrapping_of(work: FulfilmentOrder, units: Units, sizes: Sizes, box: str | None, weight_g: int | None) -> Wrapping:

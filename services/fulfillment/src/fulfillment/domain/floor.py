@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from expedite_events import NO_UNITS, Decision, Outcome, Units, Value, already_done
 from fulfillment.domain import changes
-from fulfillment.domain.model import FulfilmentOrder, Note, Order, Parcel, Refused, ShortReport
+from fulfillment.domain.model import FulfilmentOrder, Note, Order, Parcel, Refused, ShortReport, pieces
 
 
 class Scan(NamedTuple):
@@ -299,8 +299,9 @@ def _is_all(order: Order, work: FulfilmentOrder, scans: Sequence[Scan]) -> bool:
         found[one.sku] = found.get(one.sku, 0) + one.quantity
         ids.add(one.scan_id)
     wanted: dict[str | None, int] = {}
+    counted = pieces(work.units)
     for goods in work.goods:
-        wanted[goods.sku] = wanted.get(goods.sku, 0) + len(work.units.on_line(goods.line))
+        wanted[goods.sku] = wanted.get(goods.sku, 0) + counted.get(goods.line, 0)
     return found == wanted and len(ids) == len(scans) and None not in ids
 
 

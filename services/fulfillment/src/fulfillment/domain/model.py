@@ -6,7 +6,9 @@ cancelled). They end packed, short or cancelled, each exactly once per fulfilmen
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import NamedTuple
 
 from expedite_events import NO_UNITS, LineGoods, OrderBrief, Settled, Stage, Units, Urgency, Value
@@ -242,6 +244,12 @@ class Order(Value):
         """This order with an empty page of the trace, and the page that was written so far."""
         page = Page(order_id=self.order_id, number=f"{self.pages + 1:08d}", notes=self.notes)
         return self.put(pages=self.pages + 1, notes=()), page
+
+
+@lru_cache(maxsize=8192)
+def pieces(units: Units) -> Mapping[int, int]:
+    """How many pieces of each line. Small orders look alike, and each is counted several times."""
+    return {line: len(units.on_line(line)) for line in units.lines}
 
 
 class Refused(Exception):

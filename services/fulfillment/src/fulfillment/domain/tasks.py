@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from expedite_events import NO_UNITS, LineGoods, Stage, Tier, Units, Value
-from fulfillment.domain.model import FulfilmentOrder, Order, Transfer
+from fulfillment.domain.model import FulfilmentOrder, Order, Transfer, pieces
 
 
 class Kind(StrEnum):
@@ -96,12 +96,9 @@ def lines_of(units: Units, goods: tuple[LineGoods, ...]) -> tuple[TaskLine, ...]
     """Pieces per line."""
     if not units:
         return ()
+    counted = pieces(units)
     return tuple(
-        [
-            TaskLine(line=g.line, sku=g.sku, name=g.name, quantity=pieces)
-            for g in goods
-            if (pieces := len(units.on_line(g.line)))
-        ]
+        [TaskLine(line=g.line, sku=g.sku, name=g.name, quantity=counted[g.line]) for g in goods if g.line in counted]
     )
 
 
