@@ -46,6 +46,8 @@ from notifier.domain.telling import EMAIL
 from notifier.effects import compose
 from notifier.settings import settings as mail_settings
 from shipping import effects as carrier_effects
+from shipping.quotes import KEPT
+from shipping.settings import ShippingSettings
 
 SPECS: Mapping[str, ServiceSpec] = {
     spec.name: spec
@@ -206,6 +208,8 @@ class World:
             runtime = seat.take(self.engines[name], http)
             if name == "shipping":
                 carrier_effects.bind(self.engines[name].handlers, runtime)
+                KEPT.clear()
+                KEPT.valid_s = ShippingSettings.model_fields["quote_valid_s"].default
         self.engines["notifier"].handlers.performs(EMAIL, self.mail)
 
     async def __aenter__(self) -> Self:
