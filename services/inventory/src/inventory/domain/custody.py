@@ -27,7 +27,7 @@ from expedite_events import (
 )
 from inventory.domain import plain
 from inventory.domain.desk import Desk
-from inventory.domain.order import Ask, Content, Order, Segment, Status, Transfer
+from inventory.domain.order import Ask, Content, Order, Segment, Status, Transfer, goods_of
 from inventory.domain.stock import Because, Bucket
 from inventory.domain.world import World
 
@@ -60,13 +60,13 @@ def _learn(order: Order, event: PriorityAssigned, world: World) -> Order:
             order_id=order.order_id,
             order_version=event.order_version,
             brief=event.brief,
-            lines=event.lines,
+            lines=goods_of(event.lines),
             urgency=event.urgency,
         )
     else:
         changes: dict[str, object] = {}
         if event.order_version > known.order_version:
-            kept = {line.line: line for line in (*known.lines, *event.lines)}
+            kept = {line.line: line for line in (*known.lines, *goods_of(event.lines))}
             lines = tuple(kept[n] for n in sorted(kept))
             changes.update(order_version=event.order_version, brief=event.brief, lines=lines)
         if event.urgency.revision > known.urgency.revision:

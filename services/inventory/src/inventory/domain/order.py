@@ -7,7 +7,7 @@ the order changes with each outcome.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
@@ -90,18 +90,19 @@ class Seen(Value):
 
 
 class Content(Value):
-    """What an order is, as PriorityAssigned brought it: the newest version, the newest urgency."""
+    """What an order is, as PriorityAssigned brought it: the newest version, the newest urgency. Of its lines, what names
+    and finds the goods."""
 
     order_id: str
     order_version: int
     brief: OrderBrief
-    lines: tuple[OrderLine, ...]
+    lines: tuple[LineGoods, ...]
     urgency: Urgency
 
     def goods(self, units: Units) -> tuple[LineGoods, ...]:
         """What to pick and how to name it, for the lines of these units."""
         wanted = units.lines
-        return tuple([goods_of_line(o.line, o.sku, o.name) for o in self.lines if o.line in wanted])
+        return tuple([goods for goods in self.lines if goods.line in wanted])
 
 
 class Order(Value):
@@ -242,10 +243,14 @@ def by_line(units: Units) -> tuple[tuple[int, Units], ...]:
     return ((lines[0], units),) if len(lines) == 1 else tuple([(line, units.on_line(line)) for line in lines])
 
 
+def goods_of(lines: Sequence[OrderLine]) -> tuple[LineGoods, ...]:
+    """What names and finds the goods of these lines."""
+    return tuple([_goods(line.line, line.sku, line.name) for line in lines])
+
+
 @lru_cache(maxsize=8192)
-def goods_of_line(line: int, sku: str, name: str) -> LineGoods:
-    """The goods of a line: one object for all orders that want the same."""
-    return LineGoods(line=line, sku=sku, name=name)
+def _goods(line: int, sku: str, name: str) -> LineGoods:
+    return LineGoods(line=line, sku=sku, name=name)  # one object for all orders that want the same
 
 
 def new_order(order_id: str) -> Order:

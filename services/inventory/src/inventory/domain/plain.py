@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from expedite_events import Decision, Packed, PriorityAssigned, StockReserved, Units
-from inventory.domain.order import Content, FulfilmentOrder, Order, Segment, Status, goods_of_line
+from inventory.domain.order import Content, FulfilmentOrder, Order, Segment, Status, goods_of
 from inventory.domain.stock import Because, Bucket
 from inventory.domain.world import World
 
@@ -30,8 +30,9 @@ def reserve(order: Order, event: PriorityAssigned, world: World, because: Becaus
     for line in lines:
         part = _units_of_line(line.line, line.quantity)
         stock.move(because, line.sku, home, Bucket.FREE, Bucket.ALLOCATED, part)
+    goods = goods_of(lines)
     world.contents[order.order_id] = Content(
-        order_id=order.order_id, order_version=event.order_version, brief=brief, lines=lines, urgency=urgency
+        order_id=order.order_id, order_version=event.order_version, brief=brief, lines=goods, urgency=urgency
     )
     units, now = event.units, world.now
     made = FulfilmentOrder(
@@ -51,7 +52,7 @@ def reserve(order: Order, event: PriorityAssigned, world: World, because: Becaus
         fulfilment_order_id=made.fulfilment_order_id,
         warehouse_id=home,
         units=units,
-        goods=tuple([goods_of_line(line.line, line.sku, line.name) for line in lines]),
+        goods=goods,
         brief=brief,
         urgency=urgency,
         reserved_at=now,
