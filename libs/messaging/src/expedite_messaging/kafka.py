@@ -34,7 +34,7 @@ COMMIT_EVERY_S = 1.0
 WATCH_EVERY_S = 10.0
 STALL_S = 30.0
 POLL_MS = 500
-LATER_S = 2.0
+LATER_S = 1.0
 log = structlog.get_logger(__name__)
 
 
@@ -153,7 +153,7 @@ class LaneConsumer:
         self._generation += 1
         self._done.clear()
         self._stalled = False
-        if self.gathering:
+        if self.gathering is not None:
             self.gathering.clear()
         watchdog: asyncio.Task[None] | None = None
         try:
@@ -163,7 +163,9 @@ class LaneConsumer:
             while not self._stopping.is_set():
                 generation = self._generation
                 async with asyncio.timeout(60):
-                    records = await (self._gather(consumer, self.gathering) if self.gathering else self._poll(consumer))
+                    records = await (
+                        self._gather(consumer, self.gathering) if self.gathering is not None else self._poll(consumer)
+                    )
                 self._alive_at = time.monotonic()
                 if self._generation != generation:
                     # A rebalance in the middle of the poll: what came after it counts as read, what came before may be
@@ -246,7 +248,7 @@ class LaneConsumer:
             metrics.CONSUMED.labels(*self._labels, topic).inc(count)
         self.consumed += len(records)
         if self._generation == generation:
-            if self.gathering:
+            if self.gathering is not None:
                 self._done |= self.gathering.decided(records, _place_of)
             else:
                 for record in records:  # in order within each partition
@@ -302,7 +304,7 @@ class LaneConsumer:
             await asyncio.wait_for(self._idle.wait(), DRAIN_S)
         await self._commit(consumer)
         self._done.clear()  # no longer ours to commit
-        if self.gathering:
+        if self.gathering is not None:
             self.gathering.clear()
 
     def assigned(self) -> None:
