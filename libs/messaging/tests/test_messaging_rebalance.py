@@ -23,10 +23,10 @@ Poll = Callable[["Client"], Awaitable[list[Any]]]
 
 class Client:
     """The broker's client. Each poll is a function that may rebalance before it returns records; after the last one the
-    lane is stopped."""
+    lane is stopped. `named`: polls of named partitions."""
 
-    def __init__(self, *polls: Poll) -> None:
-        self.polls, self.places = list(polls), {ONE, TWO}
+    def __init__(self, *polls: Poll, named: tuple[Poll, ...] = ()) -> None:
+        self.polls, self.named, self.places = list(polls), list(named), {ONE, TWO}
         self.committed: dict[TopicPartition, int] = {}
 
     def __call__(self, **options: Any) -> Client:
@@ -45,8 +45,9 @@ class Client:
 
     async def getmany(self, *places: TopicPartition, **limits: int) -> dict[TopicPartition, list[Any]]:
         found: dict[TopicPartition, list[Any]] = {}
-        if not places and self.polls:
-            for record in await self.polls.pop(0)(self):
+        polls = self.named if places else self.polls
+        if polls:
+            for record in await polls.pop(0)(self):
                 found.setdefault(TopicPartition(record.topic, record.partition), []).append(record)
         elif not places:
             await self.lane.stop()
@@ -116,7 +117,7 @@ async def test_offsets_of_what_was_polled_before_a_rebalance_are_not_committed(
 ) -> None:
     """One poll asks the client several times: the partition of the first answer is another's by the second."""
     heard: list[str] = []
-    client = Client(_one, _over_a_rebalance)
+    client = Client(_one, named=(_over_a_rebalance,)) if gather else Client(_one, _over_a_rebalance)
     await client.consumed_by(listening(heard, gather), monkeypatch)
     assert heard == ["two"], "the other owner reads the first again"
     assert client.committed == {TWO: 8}
