@@ -89,7 +89,7 @@ def _buy_on(
     if choice is None:
         return None
     because = f"{choice.because}; rates quoted {quote.age(now)} before for the same lane"
-    return _buy(leg, parcel, choice._replace(because=because), request, kept=True)
+    return _buy(leg, parcel, Choice(choice.offer, because), request, kept=True)
 
 
 def _priced(leg: OrderLeg, parcel: Parcel, desk: Desk) -> dict[str, Any]:
@@ -196,12 +196,13 @@ def bought(leg: OrderLeg, parcel_id: str, data: Data, request: Data, now: dateti
     if parcel is None:
         return Decision(leg)
     offer = request["offer"]
+    address = {"tracking_url": data["tracking_url"]} if "tracking_url" in data else {}
+    cost = Decimal(str(data.get("cost", offer["price"]))).quantize(CENT_PARTS)
     label = _ANY_LABEL.put(
         label_id=data["label_id"], carrier_id=offer["carrier_id"], base_url=request["base_url"],
-        service=offer["service"], service_name=offer["name"], tracking_number=data["tracking_number"], **({"tracking_url": data["tracking_url"]} if "tracking_url" in data else {}),
-        cost=Decimal(str(data.get("cost", offer["price"]))).quantize(CENT_PARTS), currency=data.get("currency", offer["currency"]),
-        leaves_at=datetime.fromisoformat(offer["leaves_at"]),
-        expected_at=datetime.fromisoformat(offer["arrives_at"]), chosen_because=request["because"],
+        service=offer["service"], service_name=offer["name"], tracking_number=data["tracking_number"], cost=cost,
+        currency=data.get("currency", offer["currency"]), leaves_at=datetime.fromisoformat(offer["leaves_at"]),
+        expected_at=datetime.fromisoformat(offer["arrives_at"]), chosen_because=request["because"], **address,
         **_cover(offer.get("insured", False), offer.get("signature", False)),
     )  # fmt: skip
     if parcel.station is not Station.DOCK or not parcel.packed or leg.over is not None:
