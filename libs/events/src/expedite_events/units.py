@@ -191,13 +191,14 @@ class Units:
         if isinstance(value, list | tuple):
             spans: list[_Span] = []
             for item in value:
-                try:
-                    span = (item["line"], item["first"], item["last"])
-                except (TypeError, KeyError):
-                    span = (0, 0, 0)
                 # The plain case is checked by hand: events and documents hold units everywhere.
-                if all(type(n) is int and 1 <= n <= _LARGEST for n in span):
-                    spans.append(span)
+                try:
+                    line, first, last = item["line"], item["first"], item["last"]
+                    plain = type(line) is int and type(first) is int and type(last) is int
+                except (TypeError, KeyError):
+                    plain = False
+                if plain and 1 <= line <= _LARGEST and 1 <= first <= _LARGEST and 1 <= last <= _LARGEST:
+                    spans.append((line, first, last))
                 else:
                     exact = UnitRange.model_validate(item)
                     spans.append((exact.line, exact.first, exact.last))

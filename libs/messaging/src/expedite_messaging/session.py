@@ -106,20 +106,20 @@ UPDATE timer SET error = $5, attempts = attempts + 1,
   retry_at = clock_timestamp() + make_interval(secs => coalesce($6::float8, least(10 * 2 ^ least(attempts, 10), 600)))
 WHERE kind = $1 AND subject = $2 AND level = $3 AND id = $4
 """
-_RESULTS = """
-FROM unnest($1::text[], $2::text[], $3::bool[], $4::text[], $5::text[], $6::int[])
-  AS r(kind, subject, ok, result, error, attempts)
-WHERE f.kind = r.kind AND f.subject = r.subject AND f.state <> 'done'
-"""
 # What was asked and answered lives on in the state it led to; the row stays, so that asking twice performs once.
-TAKE_EFFECTS = f"""
-UPDATE effect f SET state = 'done', finished_at = clock_timestamp(), ok = r.ok, data = '{{}}', result = NULL,
-  error = r.error, reason = NULL {_RESULTS} RETURNING f.kind, f.subject
+TAKE_EFFECTS = """
+UPDATE effect f SET state = 'done', finished_at = clock_timestamp(), ok = r.ok, data = '{}', result = NULL,
+  error = r.error, reason = NULL
+FROM unnest($1::text::text[], $2::text::text[], $3::text::bool[], $4::text[]) AS r(kind, subject, ok, error)
+WHERE f.kind = r.kind AND f.subject = r.subject AND f.state <> 'done' RETURNING f.kind, f.subject
 """
-KEEP_RESULTS = f"""
+KEEP_RESULTS = """
 UPDATE effect f SET state = 'performed', ok = r.ok, result = r.result::json, error = r.error, attempts = r.attempts,
   reason = coalesce($7, f.reason),
-  next_at = clock_timestamp() + make_interval(secs => CASE WHEN $7::text IS NULL THEN 1 ELSE 30 END) {_RESULTS}
+  next_at = clock_timestamp() + make_interval(secs => CASE WHEN $7::text IS NULL THEN 1 ELSE 30 END)
+FROM unnest($1::text::text[], $2::text::text[], $3::text::bool[], $4::text[], $5::text[], $6::text::int[])
+  AS r(kind, subject, ok, error, result, attempts)
+WHERE f.kind = r.kind AND f.subject = r.subject AND f.state <> 'done'
 """
 
 
@@ -302,19 +302,23 @@ class PostgresSession(DeliverySession):
         await self._execute(POSTPONE_TIMER, fired.kind, fired.subject, fired.level, fired.id, reason, retry_after_s)
 
     async def take_effects(self, results: Sequence[EffectResult]) -> list[EffectResult]:
-        taken = {(row[0], row[1]) for row in await self._fetch(TAKE_EFFECTS, *_results(results))}
+        taken = {(row[0], row[1]) for row in await self._fetch(TAKE_EFFECTS, *_outcomes(results))}
         return [r for r in results if (r.kind, r.subject) in taken]
 
     async def keep_results(self, results: Sequence[EffectResult], reason: str | None) -> None:
-        await self._execute(KEEP_RESULTS, *_results(results), reason)
+        await self._execute(
+            KEEP_RESULTS,
+            *_outcomes(results),
+            [orjson.dumps(dict(r.data)).decode() for r in results],
+            literals.numbers([r.attempts for r in results]),
+            reason,
+        )
 
 
-def _results(results: Sequence[EffectResult]) -> list[list[Any]]:
+def _outcomes(results: Sequence[EffectResult]) -> list[Any]:
     return [
-        [r.kind for r in results],
-        [r.subject for r in results],
-        [r.ok for r in results],
-        [orjson.dumps(dict(r.data)).decode() for r in results],
+        literals.texts([r.kind for r in results]),
+        literals.texts([r.subject for r in results]),
+        literals.numbers([r.ok for r in results]),
         [r.error for r in results],
-        [r.attempts for r in results],
     ]
