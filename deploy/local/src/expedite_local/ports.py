@@ -20,8 +20,9 @@ WORKERS_OFFSET = 100
 WORKERS_END = 200
 
 # Below the range from which kernels take client ports: a listening port picked here cannot be
-# taken by somebody's outgoing connection between our look and our bind.
-_BLOCKS = range(10_000, 30_000, WORKERS_END)
+# taken by somebody's outgoing connection between our look and our bind. Above 10080, which browsers refuse to open.
+_FIRST, _LAST = 10_200, 30_000
+_BLOCKS = range(_FIRST, _LAST, WORKERS_END)
 
 
 def port_is_free(port: int, host: str = "127.0.0.1") -> bool:
@@ -39,10 +40,10 @@ def port_is_free(port: int, host: str = "127.0.0.1") -> bool:
 def free_port() -> int:
     """One free port, below the range kernels use for client connections."""
     for _ in range(200):
-        port = random.randrange(10_000, 30_000)
+        port = random.randrange(_FIRST, _LAST)
         if port_is_free(port):
             return port
-    raise PortTaken("no free port found between 10000 and 30000")
+    raise PortTaken(f"no free port found between {_FIRST} and {_LAST}")
 
 
 def _offsets() -> dict[str, int]:
