@@ -94,7 +94,12 @@ def test_the_customer_follows_and_completes_an_order_without_a_login(system: Sys
     SHOTS.mkdir(exist_ok=True)
     page.screenshot(path=SHOTS / "status-held.png", full_page=True)
     page.locator("input[name='customer.ship_to.postcode']").fill("SW1A 1AA")
-    page.get_by_role("button", name="Send").click()
+    # The page's requests go through `watched`, which works only while Playwright is waited for.
+    with page.expect_response(
+        lambda answer: "/completion" in answer.url and answer.request.method == "POST"
+    ) as answered:
+        page.get_by_role("button", name="Send").click()
+    assert answered.value.ok, answered.value.text()
     with system.client("order-intake") as intake:
         eventually(lambda: intake.get(f"/orders/{order_id}").json()["state"] == "received", "the order going on")
     eventually(

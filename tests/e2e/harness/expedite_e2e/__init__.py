@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-PATIENCE_S = 300.0
+PATIENCE_S = 200.0  # below the time limit of a test, so that a failure says what was awaited
 
 
 @dataclass(frozen=True)
