@@ -14,7 +14,7 @@ help:  ## this list
 	$(PYTHON) -m venv .tools && .tools/bin/pip install --quiet --disable-pip-version-check uv==0.13.9
 
 .venv/.synced: $(if $(findstring .tools,$(UV)),.tools/bin/uv) uv.lock pyproject.toml $(wildcard libs/*/pyproject.toml services/*/pyproject.toml deploy/local/pyproject.toml)
-	$(UV) sync --frozen --all-packages
+	$(UV) sync --frozen --all-packages --python "$$($(PYTHON) tools/interpreter.py)"
 	@touch $@
 
 setup: .venv/.synced ui browser  ## install everything: Python packages, the built pages, a browser for tests

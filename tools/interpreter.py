@@ -1,0 +1,57 @@
+"""Print the Python to build the environment with: the fastest build of this version on the path.
+
+A distribution compiles CPython with profile-guided optimisation; one compiled by hand often is not. Ours ran with a ninth
+less processor time on the former (docs/performance.md). Builds do not reliably say how they were made, so they are timed.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+MARGIN = 0.95  # as fast as the default within noise: the default
+_VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
+_TIMED = """
+import sys, time
+class Point:
+    def __init__(self, x): self.x = x
+    def moved(self): return Point(self.x + 1)
+def work():
+    found = {}
+    for n in range(40_000):
+        found[str(n)] = (n, Point(n).moved().x)
+    return sum(b for a, b in found.values())
+def timed():
+    started = time.process_time(); work(); return time.process_time() - started
+import venv
+print("%d.%d" % sys.version_info[:2], min(timed() for _ in range(5)))
+"""
+
+
+def candidates() -> list[str]:
+    """Interpreters on the path that bear this version's name, this one first."""
+    found = [sys.executable, *(str(Path(folder, f"python{_VERSION}")) for folder in os.get_exec_path())]
+    return [path for path in dict.fromkeys(found) if os.access(path, os.X_OK)]
+
+
+def seconds(python: str) -> float | None:
+    """Processor time of a piece of work; None for what is no usable interpreter of this version."""
+    try:
+        told = subprocess.run([python, "-c", _TIMED], capture_output=True, text=True, timeout=60, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    version, _, text = told.strip().partition(" ")
+    return float(text) if version == _VERSION else None
+
+
+def best() -> str:
+    """The fastest; this one unless another is faster by more than noise."""
+    timed = {path: taken for path in candidates() if (taken := seconds(path)) is not None}
+    quickest = min(timed, key=timed.__getitem__, default=sys.executable)
+    return quickest if timed.get(quickest, 1.0) < MARGIN * timed.get(sys.executable, 1.0) else sys.executable
+
+
+if __name__ == "__main__":
+    print(best())
