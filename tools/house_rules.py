@@ -2,8 +2,8 @@
 
     python tools/house_rules.py [ROOT]      prints each violation as file:line: rule; exit 1 when there is one
 
-- `expedite_events` imports the standard library and pydantic only.
-- A `domain` imports the standard library, pydantic, `expedite_events` and itself; other libraries only when listed in
+- `expedite_events` imports the standard library, msgspec and pydantic only.
+- A `domain` imports the standard library, msgspec, pydantic, `expedite_events` and itself; other libraries only when listed in
   PURE_LIBRARIES because they are pure functions over their arguments.
 - A `domain` has no clock, no randomness, no ids, no await.
 - Nobody begins, commits or rolls back a transaction outside `expedite_messaging` and `expedite_chassis`.
@@ -61,10 +61,10 @@ def violations(root: Path) -> Iterator[str]:
         found: list[tuple[int, str]] = []
         if package == "expedite_events":
             # The envelope makes ids for root causes, which is why it alone may read the clock and the random source.
-            allowed = {"pydantic", "pydantic_core", "expedite_events"}
+            allowed = {"msgspec", "pydantic", "pydantic_core", "expedite_events"}
             found += check_imports(tree, allowed | ({"os", "time", "uuid"} if path.name == "envelope.py" else set()))
         if inside[:1] == ("domain",) or parts[-1] == "domain.py":
-            found += check_imports(tree, {"pydantic", "expedite_events", package, *PURE_LIBRARIES})
+            found += check_imports(tree, {"msgspec", "pydantic", "expedite_events", package, *PURE_LIBRARIES})
             found += check_purity(tree)
         if package not in {"expedite_messaging", "expedite_chassis"}:
             found += check_transactions(tree)

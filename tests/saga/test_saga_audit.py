@@ -39,7 +39,7 @@ def change(world: World, service: str, collection: object, **update: object) -> 
     """Falsify the first document of a collection."""
     rows = world.engines[service].db.rows[collection.name]  # type: ignore[attr-defined]
     key = sorted(rows)[0]
-    rows[key] = rows[key].model_copy(update=update)
+    rows[key] = rows[key].put(**update)
 
 
 def free_one_more(world: World) -> None:
@@ -53,14 +53,14 @@ def reopen(world: World) -> None:
 def forget_a_delivery(world: World) -> None:
     rows = world.engines["order-intake"].db.rows[ORDERS.name]
     key = next(k for k, row in rows.items() if row.delivered)  # type: ignore[attr-defined]
-    rows[key] = rows[key].model_copy(update={"delivered": rows[key].cancelled})  # type: ignore[attr-defined]
+    rows[key] = rows[key].put(delivered=rows[key].cancelled)  # type: ignore[attr-defined]
 
 
 def pick_again(world: World) -> None:
     rows = world.engines["fulfillment"].db.rows[FLOOR.name]
     for key, row in list(rows.items()):
-        works = tuple(w.model_copy(update={"packed": w.short}) for w in row.fulfilment_orders)  # type: ignore[attr-defined]
-        rows[key] = row.model_copy(update={"fulfilment_orders": works})
+        works = tuple(w.put(packed=w.short) for w in row.fulfilment_orders)  # type: ignore[attr-defined]
+        rows[key] = row.put(fulfilment_orders=works)
 
 
 def lose_an_event(world: World) -> None:
@@ -79,7 +79,7 @@ def forget_to_publish(world: World) -> None:
 
 def say_it_twice(world: World) -> None:
     rows = world.engines["notifier"].db.rows[MESSAGES.name]
-    rows["again"] = next(iter(rows.values())).model_copy(update={"message_id": "again"})
+    rows["again"] = next(iter(rows.values())).put(message_id="again")
 
 
 def leave_a_timer(world: World) -> None:

@@ -12,7 +12,7 @@ from expedite_sample.handlers import breach
 from expedite_sample.store import MOVEMENTS, SHELVES, TALLIES, Mood, Tally
 from expedite_sample.worlds import BehaviourWorld, Crash, InMemory, OnPostgres, again, cancelled, tracked, words
 
-from expedite_events import Decision, Lane
+from expedite_events import Decision, Lane, checked
 from expedite_messaging import Group, KeyParked, PoisonGuard, PoisonLimit, RawRecord, Root, Tx
 from expedite_messaging.testing import create_database, drop_database
 
@@ -340,7 +340,7 @@ async def test_a_result_that_cannot_be_decided_on_is_kept_and_not_performed_agai
 def _add(word: str) -> Any:
     async def work(tx: Tx) -> int:
         book = await tx.load(TALLIES, ["A"])
-        state = book["A"].model_copy(update={"seen": (*book["A"].seen, word), "count": book["A"].count + 1})
+        state = book["A"].put(seen=(*book["A"].seen, word), count=book["A"].count + 1)
         tx.apply(Root("A"), book, Decision(state, (breach("A", state.count),)))
         return state.count
 
@@ -364,7 +364,7 @@ def _group(world: Any_, calls: list[int]) -> Group[str, str]:
             key, _, word = request.partition(":")
             if word == "bad":
                 raise ValueError("a bad request")
-            book.put(book[key].model_copy(update={"seen": (*book[key].seen, word), "count": book[key].count + 1}))
+            book.put(book[key].put(seen=(*book[key].seen, word), count=book[key].count + 1))
         return [f"{r} ok" for r in requests]
 
     return Group(world.engine, lambda r: [r.partition(":")[0]], work)
@@ -410,7 +410,7 @@ async def test_find_filters_sorts_and_pages_alike_everywhere(world: Any_) -> Non
             mood = Mood.BUSY if n % 2 else Mood.CALM
             amount = None if n == 4 else n * 10
             state = {"count": n, "mood": mood, "amount": amount, "tags": tuple("xyz"[: n % 3])}
-            book.put(Tally.model_validate({"order_id": f"K{n}", **state}))
+            book.put(checked(Tally, {"order_id": f"K{n}", **state}))
 
     await world.engine.transact([], fill)
 

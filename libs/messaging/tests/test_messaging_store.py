@@ -89,7 +89,7 @@ async def test_a_second_writer_waits_for_the_first_and_sees_what_it_wrote(world:
         book = await tx.load(TALLIES, ["A"])
         entered.set()
         await go.wait()
-        book.put(book["A"].model_copy(update={"count": 1}))
+        book.put(book["A"].put(count=1))
 
     async def fast(tx: Tx) -> int:
         return (await tx.load(TALLIES, ["A"]))["A"].count
@@ -146,7 +146,7 @@ async def test_a_commit_whose_answer_is_lost_is_found_out_not_done_twice(world: 
         nonlocal runs
         runs += 1
         book = await tx.load(TALLIES, ["A"])
-        book.put(book["A"].model_copy(update={"count": book["A"].count + 1}))
+        book.put(book["A"].put(count=book["A"].count + 1))
         return book["A"].count
 
     try:
@@ -202,7 +202,7 @@ async def test_a_client_that_leaves_mid_transaction_leaves_no_connection_and_no_
 
     async def work(tx: Tx) -> None:
         book = await tx.load(TALLIES, ["A"])
-        book.put(book["A"].model_copy(update={"count": 9}))
+        book.put(book["A"].put(count=9))
         await tx.flush()
         entered.set()
         await asyncio.Event().wait()

@@ -75,7 +75,7 @@ class Story:
     customer = Customer(name="Ann", email="ann@example.com", ship_to=address)
 
     def brief(self, *, level: str | None = None, tags: tuple[str, ...] = (), currency: str = "GBP") -> OrderBrief:
-        customer = self.customer.model_copy(update={"level": level})
+        customer = self.customer.put(level=level)
         return OrderBrief(channel="EC", placed_at=at(0), currency=currency, tags=tags, customer=customer)
 
     def received(

@@ -17,11 +17,12 @@ from typing import Any
 
 import sqlalchemy as sa
 from fastapi import Depends, Request
-from pydantic import BaseModel, ConfigDict
+from msgspec import field
 from starlette.responses import Response
 
 from expedite_chassis.auth import Caller, require
 from expedite_chassis.problems import Problem
+from expedite_events import Value
 from expedite_messaging import Book, Collection, Column, Tx
 
 HEADER = "Idempotency-Key"
@@ -29,14 +30,12 @@ REPLAYED = "Idempotency-Replayed"
 _PRINTABLE = re.compile(r"[\x20-\x7e]{16,255}")
 
 
-class Answer(BaseModel):
+class Answer(Value):
     """A response that can be stored: repeated byte for byte."""
-
-    model_config = ConfigDict(frozen=True)
 
     status: int
     body: str
-    headers: dict[str, str] = {}
+    headers: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, status: int, value: Any, headers: Mapping[str, str] | None = None) -> Answer:
@@ -49,10 +48,8 @@ class Answer(BaseModel):
         return Response(self.body.encode(), status_code=self.status, headers={**self.headers, **extra})
 
 
-class IdempotencyRecord(BaseModel):
+class IdempotencyRecord(Value):
     """What one client asked under one key and what it was answered; without an answer the work is not done."""
-
-    model_config = ConfigDict(frozen=True)
 
     client: str
     key: str

@@ -19,7 +19,6 @@ import sqlalchemy as sa
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from fastapi import APIRouter, Depends, Response
-from pydantic import BaseModel, ConfigDict
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from expedite_chassis import (
@@ -32,6 +31,7 @@ from expedite_chassis import (
     open_idempotency,
     testing,
 )
+from expedite_events import Value
 from expedite_messaging import Collection, Handlers, Tx
 from expedite_messaging.migrate import async_url, create_collections, create_messaging_tables
 from expedite_messaging.postgres import PostgresEngine
@@ -43,9 +43,7 @@ METADATA = sa.MetaData()
 RECORDS = idempotency_collection(METADATA)
 
 
-class Order(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
+class Order(Value):
     order_id: str
 
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Response
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from expedite_chassis import (
     Answer,
@@ -24,6 +24,7 @@ from expedite_chassis import (
     testing,
 )
 from expedite_chassis.idempotency import digest_of
+from expedite_events import Value
 from expedite_messaging import Collection, Group, Handlers, Tx
 from expedite_messaging.memory import CrashAfterCommit, MemoryClock, MemoryEngine
 
@@ -32,9 +33,7 @@ ENGINE_METADATA = sa.MetaData()
 RECORDS = idempotency_collection(ENGINE_METADATA)
 
 
-class Order(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
+class Order(Value):
     order_id: str
     note: str
 

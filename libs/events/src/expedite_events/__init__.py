@@ -13,7 +13,6 @@ from expedite_events.base import (
     Stage,
     Tier,
     Urgency,
-    Value,
 )
 from expedite_events.catalogue import CATALOGUE, SERVICES, Lane, Routing, Row, heard_by, owned_by, row_of, row_of_topic
 from expedite_events.decision import (
@@ -74,6 +73,7 @@ from expedite_events.shipping import (
 )
 from expedite_events.tower import OrderState
 from expedite_events.units import NO_UNITS, UnitRange, Units
+from expedite_events.value import Unreadable, Value, checked, from_json, plain, to_json
 
 __all__ = [
     "CATALOGUE",
@@ -143,12 +143,17 @@ __all__ = [
     "UnitRange",
     "Units",
     "UnitsCancelled",
+    "Unreadable",
     "Urgency",
     "Value",
     "WarehouseChanged",
     "already_done",
+    "checked",
+    "from_json",
     "heard_by",
     "owned_by",
+    "plain",
     "row_of",
     "row_of_topic",
+    "to_json",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from expedite_events.catalogue import CATALOGUE, SERVICES, Routing, Row
+from expedite_events.contract import model_of
 from expedite_events.envelope import CONTENT_TYPE
 
 _HEADERS = {
@@ -32,7 +33,7 @@ def schema(row: Row) -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"/schemas/{schema_name(row)}",
-        **row.event.model_json_schema(mode="serialization"),
+        **model_of(row.event).model_json_schema(mode="serialization"),
     }
 
 

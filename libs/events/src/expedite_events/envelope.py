@@ -14,6 +14,7 @@ from uuid import UUID, SafeUUID
 
 from expedite_events.base import Event
 from expedite_events.catalogue import Lane, Row, row_of, row_of_topic
+from expedite_events.value import Unreadable, from_json, to_json
 
 CONTENT_TYPE = "application/json"
 _new, _set = object.__new__, object.__setattr__
@@ -49,11 +50,7 @@ class Envelope:
 
     @property
     def value(self) -> bytes:
-        return (
-            self.raw
-            if self.raw is not None
-            else self.event.__pydantic_serializer__.to_json(self.event, exclude_none=True)
-        )
+        return self.raw if self.raw is not None else to_json(self.event)
 
     @property
     def hearers(self) -> tuple[str, ...]:
@@ -127,7 +124,7 @@ def decode(topic: str, key: bytes | None, value: bytes | None, headers: Iterable
             row=row,
             key=(key or b"").decode("utf-8", "replace"),
             lane=Lane.EXPRESS if topic.endswith(".express") else Lane.STANDARD,
-            event=row.event.__pydantic_validator__.validate_json(raw),
+            event=from_json(row.event, raw),
             time=datetime.fromisoformat(attributes["ce_time"].decode()),
             correlation_id=_uuid(attributes["ce_correlationid"]),
             causation_id=_uuid(attributes["ce_causationid"]),
@@ -135,7 +132,7 @@ def decode(topic: str, key: bytes | None, value: bytes | None, headers: Iterable
             traceparent=traceparent.decode("utf-8", "replace") if traceparent is not None else None,
             raw=raw,
         )
-    except (KeyError, ValueError) as error:  # pydantic's ValidationError is a ValueError
+    except (KeyError, ValueError, Unreadable) as error:
         raise Undecodable(f"{type(error).__name__}: {error}") from error
 
 

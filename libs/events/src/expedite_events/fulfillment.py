@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from msgspec import Meta
 
-from expedite_events.base import Event, LineGoods, Moment, OrderBrief, OrderEvent, Settled, Urgency, Value
+from expedite_events.base import Event, LineGoods, Moment, OrderBrief, OrderEvent, Settled, Urgency
 from expedite_events.units import Units
+from expedite_events.value import Value
 
 
 class PickShort(OrderEvent):
@@ -32,7 +33,7 @@ class Packed(OrderEvent):
     units: Units
     goods: tuple[LineGoods, ...]
     box: str
-    weight_g: Annotated[int, Field(ge=0)]
+    weight_g: Annotated[int, Meta(ge=0)]
     valuable: bool = False
     packed_by: str
     packed_at: Moment
@@ -67,7 +68,7 @@ class TransferReceived(OrderEvent):
 
 class ReceiptLine(Value):
     sku: str
-    quantity: Annotated[int, Field(ge=1, le=1_000_000)]
+    quantity: Annotated[int, Meta(ge=1, le=1_000_000)]
 
 
 class GoodsReceived(Event):

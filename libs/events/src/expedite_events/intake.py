@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from expedite_events.base import Customer, Moment, Money, OrderBrief, OrderEvent, OrderLine, Value
+from expedite_events.base import Customer, Moment, Money, OrderBrief, OrderEvent, OrderLine
 from expedite_events.units import Units
+from expedite_events.value import Value
 
 
 class HoldKind(StrEnum):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field
+from msgspec import Meta, field
 
-from expedite_events.base import Address, Event, LineGoods, Moment, OrderBrief, OrderEvent, Settled, Urgency, Value
+from expedite_events.base import Address, Event, LineGoods, Moment, OrderBrief, OrderEvent, Settled, Urgency
 from expedite_events.units import Units
+from expedite_events.value import Value
 
 
 class Remedy(StrEnum):
@@ -102,7 +103,7 @@ class ProductChanged(Event):
 
     sku: str
     name: str
-    names: dict[str, str] = Field(default_factory=dict)  # by language
+    names: dict[str, str] = field(default_factory=dict)  # by language
     barcodes: tuple[str, ...] = ()
     length_mm: int = 0
     width_mm: int = 0
@@ -118,7 +119,7 @@ class CutOff(Value):
     """The last local time of day at which a carrier takes parcels."""
 
     carrier_id: str
-    local_time: Annotated[str, Field(pattern=r"^[0-2]\d:[0-5]\d$")]
+    local_time: Annotated[str, Meta(pattern=r"^[0-2]\d:[0-5]\d$")]
 
 
 class WarehouseChanged(Event):
@@ -128,8 +129,8 @@ class WarehouseChanged(Event):
     name: str
     address: Address
     time_zone: str  # IANA name
-    opens: Annotated[str, Field(pattern=r"^[0-2]\d:[0-5]\d$")]
-    closes: Annotated[str, Field(pattern=r"^[0-2]\d:[0-5]\d$")]
+    opens: Annotated[str, Meta(pattern=r"^[0-2]\d:[0-5]\d$")]
+    closes: Annotated[str, Meta(pattern=r"^[0-2]\d:[0-5]\d$")]
     working_days: tuple[int, ...] = (0, 1, 2, 3, 4)  # Monday is 0
     holidays: tuple[str, ...] = ()  # ISO dates
     cut_offs: tuple[CutOff, ...] = ()

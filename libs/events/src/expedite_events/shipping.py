@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from pydantic import Field
+from msgspec import field
 
-from expedite_events.base import Customer, Event, LineGoods, Moment, Money, OrderEvent, Settled, Value
+from expedite_events.base import Customer, Event, LineGoods, Moment, Money, OrderEvent, Settled
 from expedite_events.units import Units
+from expedite_events.value import Value
 
 
 class TrackingStatus(StrEnum):
@@ -119,6 +120,6 @@ class CarrierChanged(Event):
     services: tuple[CarrierService, ...]
     reliability: float = 1.0  # share of parcels on time, 0..1
     webhook_format: str = "native"  # native, easypost
-    names: dict[str, str] = Field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
     revision: int = 1
     active: bool = True

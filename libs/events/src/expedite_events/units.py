@@ -185,7 +185,8 @@ class Units:
         return [{"line": line, "first": first, "last": last} for line, first, last in self._spans]
 
     @classmethod
-    def _parse(cls, value: Any) -> Units:
+    def read(cls, value: Any) -> Units:
+        """The set of a list of {line, first, last}. Raises ValueError."""
         if isinstance(value, Units):
             return value
         if isinstance(value, list | tuple):
@@ -208,7 +209,7 @@ class Units:
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(
-            cls._parse, serialization=core_schema.plain_serializer_function_ser_schema(cls.to_json)
+            cls.read, serialization=core_schema.plain_serializer_function_ser_schema(cls.to_json)
         )
 
     @classmethod

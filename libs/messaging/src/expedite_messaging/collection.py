@@ -1,7 +1,7 @@
-"""Where a service keeps its state: named collections of frozen pydantic models.
+"""Where a service keeps its state: named collections of frozen values.
 
 A collection is one table: the key columns, the columns SQL may filter and sort by, and the whole model as JSON in
-`doc`, without fields nobody ever set: a default of a stored model therefore never changes its meaning. Loading and saving are one statement each, whatever the number of rows; the same collection lives in memory for
+`doc`, without fields at their default: a default of a stored value therefore never changes its meaning. Loading and saving are one statement each, whatever the number of rows; the same collection lives in memory for
 saga tests. Columns beside the document are derived from it and exist for indexes and CHECK constraints.
 """
 
@@ -13,10 +13,11 @@ from enum import Enum
 from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
-from pydantic import BaseModel
 from sqlalchemy.dialects.postgresql import JSON
 
-S = TypeVar("S", bound=BaseModel)
+from expedite_events import Value
+
+S = TypeVar("S", bound=Value)
 Key = str | tuple[str, ...]
 
 metadata_naming = {

@@ -127,7 +127,7 @@ class Connections:
             pool_timeout=5,
             pool_recycle=1800,
         )
-        # JSON stays text: pydantic parses it itself, once. SQLAlchemy's codecs would also cost every new connection
+        # JSON stays text: it is parsed once, into its value. SQLAlchemy's codecs would also cost every new connection
         # two introspections, which is what a storm of reconnections has no time for.
         dialect: Any = self._engine.sync_engine.dialect
         dialect.setup_asyncpg_json_codec = dialect.setup_asyncpg_jsonb_codec = _no_codec

@@ -35,6 +35,7 @@ WATCH_EVERY_S = 10.0
 STALL_S = 30.0
 POLL_MS = 500
 LATER_S = 1.0
+LATER_SHARE = 4  # so many times a poll is taken of what was left for later
 log = structlog.get_logger(__name__)
 
 
@@ -81,6 +82,7 @@ class LaneConsumer:
         self.gathering = Gathering(engine.handlers.gather) if standard and engine.handlers.gather else None
         self.later = {t for event in engine.handlers.later for t in row_of(event).topics} if standard else set()
         self._all_at = 0.0  # last poll of all topics
+        self._crowded = False  # that poll brought many
         self.poisoned: str | None = None
         self.consumed = self.rebuilds = self.lag = 0
         engine.guard = PoisonGuard(poison_limit)
@@ -191,8 +193,15 @@ class LaneConsumer:
         """The next records, of one partition of every topic first: equal keys have equal partitions, so what follows each
         other on an order's way comes together when we lag behind, and costs one load and one save."""
         limit = self.poll
-        if self.later and (urgent := await self._what_others_wait_for(consumer, limit)):
-            return urgent
+        if self.later:
+            if urgent := await self._what_others_wait_for(consumer, limit):
+                return urgent
+            limit *= LATER_SHARE
+        records = await self._from_all(consumer, limit)
+        self._crowded = len(records) >= self.poll
+        return records
+
+    async def _from_all(self, consumer: AIOKafkaConsumer, limit: int) -> list[Any]:
         polled = await consumer.getmany(timeout_ms=POLL_MS, max_records=limit // 5)
         records = _all_of(polled)
         if not polled or len(records) >= limit:
@@ -207,14 +216,16 @@ class LaneConsumer:
         return records
 
     async def _what_others_wait_for(self, consumer: AIOKafkaConsumer, limit: int) -> list[Any]:
-        """Records of the topics that are not for later; none when there are none, or all topics are due."""
-        now = time.monotonic()
+        """Records of the topics that are not for later; none when all topics are due: at once while little happens, every
+        second while much does, so that more of what happened to an order is decided together."""
+        left = self._all_at + LATER_S - time.monotonic()
         first = [place for place in consumer.assignment() if place.topic not in self.later]
-        if first and now - self._all_at < LATER_S:
-            found = await consumer.getmany(*first, timeout_ms=0, max_records=limit)
+        if first and left > 0:
+            patience_ms = int(left * 1_000) if self._crowded else 0
+            found = await consumer.getmany(*first, timeout_ms=patience_ms, max_records=limit)
             if found:
                 return _all_of(found)
-        self._all_at = now
+        self._all_at = time.monotonic()
         return []
 
     async def _gather(self, consumer: AIOKafkaConsumer, gathering: Gathering) -> list[Any]:

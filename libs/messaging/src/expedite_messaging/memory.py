@@ -15,9 +15,7 @@ from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel
-
-from expedite_events import Lane
+from expedite_events import Lane, Value, from_json, to_json
 from expedite_events.decision import CancelTimer
 from expedite_events.envelope import Envelope, decode
 from expedite_messaging.bus import MemoryBus
@@ -28,7 +26,7 @@ from expedite_messaging.handlers import Handlers
 from expedite_messaging.masters import Masters
 from expedite_messaging.tx import EffectRow, TimerRow, Tx, Where, as_json
 
-S = TypeVar("S", bound=BaseModel)
+S = TypeVar("S", bound=Value)
 
 
 @dataclass(slots=True)
@@ -50,7 +48,7 @@ class Parked:
 class Database:
     """Everything a service has committed."""
 
-    rows: dict[str, dict[Key, BaseModel]] = field(default_factory=lambda: defaultdict(dict))
+    rows: dict[str, dict[Key, Value]] = field(default_factory=lambda: defaultdict(dict))
     inbox: set[UUID] = field(default_factory=set)
     ledger: list[Envelope] = field(default_factory=list)
     outbox: list[Envelope] = field(default_factory=list)
@@ -68,7 +66,7 @@ class MemorySession(DeliverySession):
 
     def __init__(self, db: Database, now: datetime) -> None:
         self.db, self.now = db, now
-        self._writes: dict[str, dict[Key, BaseModel]] = defaultdict(dict)
+        self._writes: dict[str, dict[Key, Value]] = defaultdict(dict)
         self._later: list[Callable[[], None]] = []
 
     def _rows(self, collection: Collection[S]) -> dict[Key, S]:
@@ -99,7 +97,7 @@ class MemorySession(DeliverySession):
     async def save(self, collection: Collection[S], states: Sequence[S]) -> None:
         for state in states:
             # A round trip through JSON, so that what cannot be stored fails here as it would in PostgreSQL.
-            stored = collection.model.model_validate_json(state.model_dump_json(exclude_unset=True))
+            stored = from_json(collection.model, to_json(state))
             self._writes[collection.name][collection.key_of(state)] = stored
 
     async def add(self, collection: Collection[S], states: Sequence[S]) -> None:

@@ -8,9 +8,8 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import orjson
-from pydantic import BaseModel
 
-from expedite_events import Lane
+from expedite_events import Lane, Value
 from expedite_events.decision import CancelTimer
 from expedite_events.envelope import Envelope, decode
 from expedite_messaging import literals
@@ -23,7 +22,7 @@ from expedite_messaging.records import outbox_headers, pack_headers, record_of, 
 from expedite_messaging.statements import find_statement, sql_of
 from expedite_messaging.tx import EffectRow, TimerRow, Where
 
-S = TypeVar("S", bound=BaseModel)
+S = TypeVar("S", bound=Value)
 
 # Functions of the database (`schema.FUNCTIONS`), because each statement inside them sees what was committed while the
 # locks were waited for. Time and transaction id are read after the locks: per key, business time never runs backwards.

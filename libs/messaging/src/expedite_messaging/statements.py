@@ -9,15 +9,16 @@ from typing import Any, TypeVar
 
 import orjson
 import sqlalchemy as sa
-from pydantic import BaseModel
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 
+from expedite_events import Units, Value, plain, to_json
+from expedite_events.value import reader
 from expedite_messaging import literals
 from expedite_messaging.collection import Collection, Key
 
-S = TypeVar("S", bound=BaseModel)
+S = TypeVar("S", bound=Value)
 _TYPES = postgresql.dialect()  # type: ignore[no-untyped-call]
 _ASYNCPG = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
 _REMEMBERED = 4_096
@@ -34,6 +35,7 @@ class CollectionSql:
     def __init__(self, collection: Collection[Any]) -> None:
         self.collection = collection
         self._documents: dict[str, Any] = {}
+        self._read = reader(collection.model).decode
         table, keys = _quoted(collection.table.name), [_quoted(k) for k in collection.key]
         columns = [collection.table.c[c.name] for c in collection.columns]
         self._columns = [(c.name, _form(c.type)) for c in columns]
@@ -72,7 +74,7 @@ class CollectionSql:
             return [literals.texts(keys)]  # type: ignore[arg-type]
         return [literals.texts(column) for column in zip(*keys, strict=True)]
 
-    def arrays(self, states: Sequence[BaseModel], *, once: bool = False) -> list[Any]:
+    def arrays(self, states: Sequence[Value], *, once: bool = False) -> list[Any]:
         """Parameters of `save`, `update` and `add`: one array per column. `once`: written once, hardly ever loaded."""
         keys = [[str(getattr(state, name)) for state in states] for name in self.collection.key]
         found: list[Any] = [literals.texts(column) for column in keys]
@@ -82,9 +84,7 @@ class CollectionSql:
             else:
                 values = [_in_form(getattr(state, name), kind) for state in states]
                 found.append(literals.texts(values) if kind == "text" else values)
-        to_json = self.collection.model.__pydantic_serializer__.to_json
-        # What nobody set is at its default: leaving it out needs no comparison.
-        texts = [to_json(state, exclude_unset=True).decode() for state in states]
+        texts = [to_json(state).decode() for state in states]
         if not once:
             self._remember(zip(texts, states, strict=True))
         found.append(texts)
@@ -101,7 +101,7 @@ class CollectionSql:
         """The document of a row. Equal text is an equal, frozen document: most are those this process wrote a moment ago."""
         known = self._documents.get(text)
         if known is None:
-            known = self.collection.model.__pydantic_validator__.validate_json(text)
+            known = self._read(text)
             self._remember(((text, known),))
         return known
 
@@ -153,8 +153,8 @@ def _in_form(value: Any, form: str) -> Any:
 
 
 def _jsonable(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
+    if isinstance(value, Value | Units):
+        return plain(value)
     if isinstance(value, frozenset | set):
         return sorted(value)
     return str(value)

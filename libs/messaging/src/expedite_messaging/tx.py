@@ -15,16 +15,15 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import orjson
-from pydantic import BaseModel
 
-from expedite_events import Decision, Effect, Event, Lane, row_of
+from expedite_events import Decision, Effect, Event, Lane, Units, Value, plain, row_of
 from expedite_events.decision import CancelTimer, SetTimer
 from expedite_events.envelope import Envelope, event_id_for, millis, uuid8
 from expedite_messaging.cause import Cause
 from expedite_messaging.collection import Book, Collection, Key, sortable
 from expedite_messaging.masters import Masters
 
-S = TypeVar("S", bound=BaseModel)
+S = TypeVar("S", bound=Value)
 Where = Mapping[str, Any]
 _SOON = timedelta(seconds=2)
 
@@ -284,8 +283,8 @@ def as_json(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _jsonable(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
+    if isinstance(value, Value | Units):
+        return plain(value)
     if isinstance(value, set | frozenset):
         return sorted(value)
     if isinstance(value, Mapping):

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query
+from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,10 +17,10 @@ from control_tower.domain.card import Card
 from control_tower.feed import Feed
 from control_tower.lists import ENDED, ORDERS, SORTS, list_of, search
 from control_tower.store import CARDS, LEVELS, PAGES, PEOPLE, TALLIES
-from control_tower.views import OrderPage, Owners, Row, dump, page_of, row_of
+from control_tower.views import OrderPage, Owners, RowList, page_of, row_of
 from expedite_chassis import Caller, EngineDep, Problem, RuntimeDep, require
 from expedite_chassis.auth import TOKEN_TTL_S, issue_token
-from expedite_events import PersonChanged, Stage
+from expedite_events import PersonChanged, Stage, plain, to_json
 from expedite_messaging import Engine, Key, Tx
 
 router = APIRouter(prefix="/api")
@@ -169,21 +169,18 @@ async def summary(engine: EngineDep, runtime: RuntimeDep, caller: Reader) -> Sum
     return await runtime.shared("summary", _Cached).get(engine)
 
 
-class RowList(BaseModel):
-    now: str
-    items: list[Row]
-    next: int | None
-
-
-def _rows(now: datetime, cards: Sequence[Card], people: Mapping[Key, PersonChanged], limit: int, after: int) -> RowList:
-    """A page of a list: `cards` holds one more than the page when there are more."""
+def _rows(
+    now: datetime, cards: Sequence[Card], people: Mapping[Key, PersonChanged], limit: int, after: int
+) -> Response:
+    """A page of a list, as JSON: `cards` holds one more than the page when there are more."""
     owners = Owners(people)
     items = [row_of(card, owners) for card in cards[:limit]]
     more = len(cards) > limit and after + limit <= DEEPEST
-    return RowList(now=now.isoformat(), items=items, next=after + limit if more else None)
+    rows = RowList(now=now.isoformat(), items=items, next=after + limit if more else None)
+    return Response(to_json(rows), media_type="application/json")
 
 
-@router.get("/board")
+@router.get("/board", response_model=RowList)
 async def board(
     engine: EngineDep,
     caller: Reader,
@@ -198,12 +195,12 @@ async def board(
     sort: Annotated[str, Query(pattern="^(urgency|promise|newest)$")] = "urgency",
     limit: Annotated[int, Query(ge=1, le=500)] = 200,
     after: After = 0,
-) -> RowList:
+) -> Response:
     """Open orders, the most urgent first; ended ones, the last to end first, when their stage is asked for; both when
     something is searched (H1)."""
     chosen = {n: v for n, v in (("stage", stage), ("light", light), ("channel", channel), ("tier", tier)) if v}
 
-    async def load(tx: Tx) -> RowList:
+    async def load(tx: Tx) -> Response:
         if q and q.strip():
             found = await search(tx, q, chosen)
             cards = sorted(found, key=ORDERS[sort])[after : after + limit + 1]
@@ -215,16 +212,16 @@ async def board(
     return await engine.read(load)
 
 
-@router.get("/needs-action")
+@router.get("/needs-action", response_model=RowList)
 async def needs_action(
     engine: EngineDep,
     caller: Reader,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
     after: After = 0,
-) -> RowList:
+) -> Response:
     """Exceptions, the least slack first, each with its suggested action (H2)."""
 
-    async def load(tx: Tx) -> RowList:
+    async def load(tx: Tx) -> Response:
         cards = await tx.find(
             CARDS,
             {"ended": None, "light": "red"},
@@ -264,7 +261,7 @@ async def stock(
     found = await engine.read(
         lambda tx: tx.find(LEVELS, {"sku": sku} if sku else {}, order_by=("sku", "warehouse_id"), limit=limit)
     )
-    return {"items": [dump(level) for level in found], "next": None}
+    return {"items": plain(found), "next": None}
 
 
 @router.get("/stream", response_class=EventSourceResponse)

@@ -12,6 +12,7 @@ from control_tower.domain.fold import TOLD_ONLY, fold
 from control_tower.domain.place import placed
 from control_tower.domain.say import say
 from control_tower.domain.search import new_terms
+from control_tower.domain.told import kept
 from control_tower.store import (
     CARDS,
     CHANGES,
@@ -28,15 +29,11 @@ from control_tower.store import (
 )
 from expedite_events import (
     Decision,
-    Event,
     Lane,
     OrderEvent,
-    OrderReceived,
     OrderState,
     PersonChanged,
-    PriorityAssigned,
     StockLevelChanged,
-    Units,
     heard_by,
 )
 from expedite_messaging import Batch, Handlers, Received, Tx
@@ -44,30 +41,14 @@ from expedite_messaging import Batch, Handlers, Received, Tx
 handlers = Handlers("control-tower", poll=2_000, gather=3_000)
 SLOTS = 4
 
-# What events carry along so that the next station need not ask. The timeline keeps it where it was said first.
-_CARRIED = frozenset({"order_id", "customer", "brief", "lines", "goods", "urgency", "settled"})
-_FIRST_SAID: dict[type[Event], frozenset[str]] = {
-    OrderReceived: frozenset({"brief", "lines"}),
-    PriorityAssigned: frozenset({"urgency"}),
-}
-_NOTHING: frozenset[str] = frozenset()
-
 
 def entry_of(received: Received[Any]) -> dict[str, Any]:
-    """The timeline's entry of an event, as `store.Entry` reads it. Personal data stays in the services that need it."""
+    """The timeline's entry of an event, as `store.Entry` reads it once `to_json` wrote it."""
     envelope, event = received.envelope, received.event
-    first = _FIRST_SAID.get(type(event), _NOTHING)
-    data = {
-        name: value.to_json() if type(value) is Units else value
-        for name, value in event.__dict__.items()
-        if value is not None and (name not in _CARRIED or name in first)
-    }
-    if "brief" in data:
-        data["brief"] = event.brief.model_dump(exclude={"customer"}, exclude_none=True)
     entry = {
-        "event_id": str(envelope.id), "topic": envelope.row.topic, "service": envelope.service, "at": envelope.time,
-        "sequence": envelope.sequence, "causation_id": str(envelope.causation_id),
-        "correlation_id": str(envelope.correlation_id), "said": say(event), "data": data,
+        "event_id": envelope.id, "topic": envelope.row.topic, "service": envelope.service, "at": envelope.time,
+        "sequence": envelope.sequence, "causation_id": envelope.causation_id,
+        "correlation_id": envelope.correlation_id, "said": say(event), "data": kept(event),
     }  # fmt: skip
     if envelope.lane is not Lane.STANDARD:
         entry["lane"] = envelope.lane.value
@@ -87,7 +68,7 @@ async def place(batch: Batch[Received[Any]], tx: Tx) -> None:
             facts.setdefault(received.key, []).append(received)
     for order_id, all_heard in heard.items():
         entries = tuple(map(entry_of, all_heard))
-        tx.add(PAGES, Page(order_id=order_id, event_id=entries[0]["event_id"], entries=entries))
+        tx.add(PAGES, Page(order_id=order_id, event_id=str(all_heard[0].id), entries=entries))
     cards = await tx.load(CARDS, facts)
     changed, counts = [], Counter[str]()
     for order_id, stated in facts.items():

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from pydantic import Field
+from msgspec import field
 
 from control_tower.domain.card import Card
 from expedite_events import PersonChanged, StockLevelChanged, Value
@@ -29,7 +29,7 @@ class Entry(Value):
     correlation_id: str
     trace: str | None = None
     said: str
-    data: dict[str, Any] = Field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
 
 
 class Page(Value):
@@ -53,7 +53,7 @@ class Tally(Value):
     wait for each other; the truth is the sum over all slots."""
 
     slot: str
-    orders: dict[str, int] = Field(default_factory=dict)
+    orders: dict[str, int] = field(default_factory=dict)
 
 
 class Change(Value):

@@ -1,4 +1,8 @@
-"""What the tower's API answers: rows of the board and pages of orders, made from cards."""
+"""What the tower's API answers: rows of the board and pages of orders, made from cards.
+
+Rows, and what is inside them, are written with their defaults (`omit_defaults=False`): hundreds go out at once, so they
+become JSON as they are.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,17 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from msgspec import to_builtins
+
 from control_tower.domain.card import Card, Parcel, Transfer
 from control_tower.domain.place import Problem, StageMark, problems_of, stage_marks
+from control_tower.domain.told import shown
 from control_tower.store import Entry, Page
-from expedite_events import PersonChanged, Stage, Value
+from expedite_events import PersonChanged, Stage, Value, checked
 from expedite_messaging import Key
 
 
-class Row(Value):
+class Row(Value, omit_defaults=False):
     """One order on the board."""
 
     order_id: str
@@ -36,6 +43,12 @@ class Row(Value):
     is_open: bool
     marks: tuple[StageMark, ...]
     problem: Problem | None
+
+
+class RowList(Value):
+    now: str
+    items: list[Row]
+    next: int | None
 
 
 class OrderPage(Value):
@@ -93,7 +106,7 @@ def row_of(card: Card, owners: Owners) -> Row:
 
 
 def page_of(card: Card, pages: Sequence[Page], owners: Owners) -> OrderPage:
-    entries = (Entry(**entry, order_id=card.order_id) for page in pages for entry in page.entries)
+    entries = (_entry(entry, card.order_id) for page in pages for entry in page.entries)
     return OrderPage(
         row=row_of(card, owners), reasons=card.reasons, problems=tuple(problems_of(card)),
         parcels=tuple(card.parcels.values()), transfers=tuple(card.transfers.values()), total=card.total,
@@ -101,5 +114,11 @@ def page_of(card: Card, pages: Sequence[Page], owners: Owners) -> OrderPage:
     )  # fmt: skip
 
 
-def dump(value: Value) -> dict[str, Any]:
-    return value.model_dump(mode="json")
+def _entry(entry: dict[str, Any], order_id: str) -> Entry:
+    found = checked(Entry, entry)
+    return found.put(order_id=order_id, data=shown(found.topic, found.data))
+
+
+def dump(row: Row) -> dict[str, Any]:
+    written: dict[str, Any] = to_builtins(row)
+    return written

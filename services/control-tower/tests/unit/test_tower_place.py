@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter
 from datetime import timedelta
@@ -12,8 +13,10 @@ from tower_kit import NOW, UNITS, Story, at, sealed, urgency
 
 from control_tower.domain.place import problems_of
 from control_tower.domain.search import phrases
+from control_tower.feed import Feed
 from control_tower.handlers import handlers
 from control_tower.store import CARDS
+from control_tower.views import Row
 from expedite_events import (
     CancelRequested,
     Lane,
@@ -123,6 +126,41 @@ async def test_a_timeline_holds_who_what_when_and_nothing_personal(tower: Any) -
     assert {e["order_id"] for e in page["timeline"]} == {ORDER}
     for name in ("event_id", "service", "at", "sequence", "causation_id", "correlation_id", "said", "lane"):
         assert all(name in e for e in page["timeline"])
+
+
+async def test_an_entry_is_kept_small_and_shown_whole(tower: Any) -> None:
+    """H3: what stands at its default is not stored, and is on the page all the same."""
+    await tower.hears(Story(ORDER).received(), Story(ORDER).assigned())
+    (page,) = tower.engine.db.rows["page"].values()
+    kept = [entry["data"] for entry in page.entries]
+    assert kept[0]["brief"].keys() == {"channel", "placed_at"} and "payment_state" not in kept[0]
+    shown = [entry["data"] for entry in (await tower.asks(f"/orders/{ORDER}"))["timeline"]]
+    brief = {
+        "channel": "web",
+        "placed_at": "2026-11-23T09:00:00Z",
+        "currency": "USD",
+        "partial_shipment": True,
+        "tags": [],
+    }
+    assert shown[0] == {
+        "order_version": 1, "kind": "sale", "received_at": "2026-11-23T09:00:00Z", "brief": brief, "total": "12.40",
+        "payment_state": "paid", "urgent_mark": False,
+        "lines": [
+            {"line": 1, "sku": "mug", "name": "Mug", "quantity": 2, "unit_price": "4.95", "product_class": "standard"},
+            {"line": 2, "sku": "jar", "name": "Jar", "quantity": 1, "unit_price": "2.50", "product_class": "standard"},
+        ],
+    }  # fmt: skip
+    assert shown[1]["urgency"]["express"] is False and len(shown[1]["urgency"]["deadlines"]) == len(Stage)
+    assert "brief" not in shown[1] and "lines" not in shown[1]
+
+
+async def test_a_row_has_every_field(tower: Any) -> None:
+    """H1: also what stands at its default, in lists and in the live feed."""
+    await tower.hears(Story(ORDER).received())
+    (row,) = (await tower.asks("/board"))["items"]
+    frame, _ = await Feed(tower.engine).changed_since(NOW - timedelta(days=30))
+    assert [row] == json.loads(json.dumps(frame.rows)) and row.keys() == set(Row.__struct_fields__)
+    assert {(mark["state"], mark["by"], mark["at"]) for mark in row["marks"]} >= {("todo", "", None)}
 
 
 async def test_a_hold_is_red_with_its_action_and_a_release_ends_it(tower: Any) -> None:

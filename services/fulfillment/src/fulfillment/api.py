@@ -7,10 +7,9 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Response
-from pydantic_core import to_json
 
 from expedite_chassis import Caller, EngineDep, Problem, require, root
-from expedite_events import Decision
+from expedite_events import Decision, plain, to_json
 from expedite_messaging import Tx
 from fulfillment import confirming, page, receiving
 from fulfillment.bodies import By as ByBody
@@ -115,7 +114,7 @@ async def read_order(order_id: Id, engine: EngineDep, _: Reader) -> Json:
             "order_id": order_id,
             "tier": order.urgency.tier.value if order.urgency else None,
             "ended": order.ended,
-            "held_by": [h.model_dump() for h in order.holds] if order.held else [],
+            "held_by": plain(order.holds) if order.held else [],
             "fulfilment_orders": [fulfilment_order_view(order, f, products) for f in order.fulfilment_orders],
             "transfers": [transfer_view(order, t) for t in order.transfers],
             "trace": trace_view(notes, await people(tx)),
@@ -217,7 +216,7 @@ async def pack(fulfilment_order_id: Id, body: PackBody, engine: EngineDep, calle
             for p in order.parcels
             if p.fulfilment_order_id == fulfilment_order_id and (body.units is None or p.units & body.units)
         ]
-        return {"parcel": mine[-1].model_dump(mode="json"), **await _showing(fulfilment_order_id)(tx, order)}
+        return {"parcel": plain(mine[-1]), **await _showing(fulfilment_order_id)(tx, order)}
 
     return await _write(engine, caller, fulfilment_order_id, body.by, decide, show)
 

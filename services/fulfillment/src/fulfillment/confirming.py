@@ -10,10 +10,9 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Response
 from pydantic import BaseModel
-from pydantic_core import to_json
 
 from expedite_chassis import Caller, EngineDep, require, root
-from expedite_events import Units
+from expedite_events import Units, to_json
 from expedite_messaging import Engine, KeyParked, Transient, Tx
 from fulfillment.bodies import Confirmation, ConfirmationsBody, Wrapped
 from fulfillment.desk import Known, order_of, problem, read_codes, refuse_impostor

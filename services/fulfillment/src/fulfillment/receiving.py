@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 
 from expedite_chassis import Caller, EngineDep, FieldProblem, Problem, require, root
-from expedite_events import Decision, GoodsReceived, ReceiptLine
+from expedite_events import Decision, GoodsReceived, ReceiptLine, plain
 from expedite_messaging import Tx
 from fulfillment.bodies import ReceiptBody
 from fulfillment.desk import Json, refuse_impostor, refuse_inactive
@@ -34,7 +34,7 @@ async def receive_goods(body: ReceiptBody, engine: EngineDep, caller: Worker) ->
                     detail=f"Receipt {body.receipt_id} was counted by {known.received_by} with other goods. "
                     "Use a new receipt id for new goods; a wrong count is corrected in inventory.",
                 )  # fmt: skip
-            return {"outcome": "already_done", **known.model_dump(mode="json")}
+            return {"outcome": "already_done", **plain(known)}
         receipt = Receipt(
             receipt_id=body.receipt_id, warehouse_id=body.warehouse_id, lines=lines, received_by=body.by, at=tx.now
         )
@@ -46,7 +46,7 @@ async def receive_goods(body: ReceiptBody, engine: EngineDep, caller: Worker) ->
             at=tx.now,
         )
         tx.apply(root(receipt.receipt_id), await tx.load(RECEIPTS, ()), Decision(receipt, (event,)))
-        return {"outcome": "done", **receipt.model_dump(mode="json")}
+        return {"outcome": "done", **plain(receipt)}
 
     return await engine.transact([body.receipt_id], work)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from expedite_events import PersonChanged, ProductChanged, Units
+from msgspec.structs import asdict
+
+from expedite_events import PersonChanged, ProductChanged, Units, plain
 from fulfillment.domain.floor import Wrapping
 from fulfillment.domain.model import FulfilmentOrder, Note, Order, Transfer, pieces
 from fulfillment.domain.packing import VALUABLE, Item, choose, plan
@@ -58,7 +60,7 @@ def fulfilment_order_view(order: Order, work: FulfilmentOrder, products: Product
         "promise_by": task.promise_by.isoformat(),
         "cut_off": task.cut_off.isoformat() if task.cut_off else None,
         "claimed_by": work.claimed_by,
-        "held_by": [h.model_dump() for h in order.holds] if order.held else [],
+        "held_by": plain(order.holds) if order.held else [],
         "order_ended": order.ended,
         "lines": [
             {
@@ -76,11 +78,9 @@ def fulfilment_order_view(order: Order, work: FulfilmentOrder, products: Product
             }
             for goods in work.goods
         ],
-        "packing": plan(Sizes(products).items_of(work, to_pack)).model_dump(mode="json") if to_pack else None,
-        "parcels": [
-            p.model_dump(mode="json") for p in order.parcels if p.fulfilment_order_id == work.fulfilment_order_id
-        ],
-        "put_backs": [p.model_dump(mode="json") for p in work.put_backs],
+        "packing": plain(plan(Sizes(products).items_of(work, to_pack))) if to_pack else None,
+        "parcels": [plain(p) for p in order.parcels if p.fulfilment_order_id == work.fulfilment_order_id],
+        "put_backs": plain(work.put_backs),
     }
 
 
@@ -111,8 +111,8 @@ def transfer_view(order: Order, transfer: Transfer) -> dict[str, Any]:
 
 def task_view(task: Task, products: Products) -> dict[str, Any]:
     """One entry of a queue, with all a picker or a robot needs to do it."""
-    lines = [{**line.__dict__, "barcodes": _barcodes(products.get(line.sku))} for line in task.lines]
-    return {**task.__dict__, "lines": lines}
+    lines = [{**asdict(line), "barcodes": _barcodes(products.get(line.sku))} for line in task.lines]
+    return {**asdict(task), "lines": lines}
 
 
 def _barcodes(product: ProductChanged | None) -> list[str]:

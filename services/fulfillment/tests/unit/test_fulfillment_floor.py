@@ -202,7 +202,7 @@ def test_the_next_cut_off_is_on_a_working_day_in_local_time(make: Any):
     assert next_cut_off(hull, None, friday) == datetime(2026, 11, 30, 12, tzinfo=UTC)
     assert next_cut_off(hull, "swift-post", friday) == datetime(2026, 11, 30, 17, tzinfo=UTC)
     assert next_cut_off(None, None, friday) is None
-    assert next_cut_off(hull.model_copy(update={"time_zone": "Mars/Base"}), None, friday) is None
+    assert next_cut_off(hull.put(time_zone="Mars/Base"), None, friday) is None
 
 
 def test_somebody_answers_for_each_stage(make: Any):

@@ -47,7 +47,7 @@ class ProductBody(Body):
     active: bool = True
 
     def snapshot(self, sku: str) -> ProductChanged:
-        return ProductChanged(**(self.model_dump(exclude={"sku"}) | {"sku": sku}))
+        return ProductChanged(**(dict(self) | {"sku": sku}))
 
 
 class ProductRow(ProductBody):
@@ -73,7 +73,7 @@ class WarehouseBody(Body):
     active: bool = True
 
     def snapshot(self, warehouse_id: str) -> WarehouseChanged:
-        return WarehouseChanged(**(self.model_dump() | {"warehouse_id": warehouse_id}))
+        return WarehouseChanged(**(dict(self) | {"warehouse_id": warehouse_id}))
 
 
 class OpeningLine(Body):

@@ -125,7 +125,7 @@ async def test_allocation_backorders_and_conservation_are_shown(inv: Any, api: A
         (sound,) = (await api.get("/stock/conservation")).json()["items"]
         assert sound["conserved"] and sound["available"] == -1
         shelf = inv.shelf("mug", "LON")
-        inv.engine.db.rows["shelf"]["mug", "LON"] = shelf.model_copy(update={"free": 1})
+        inv.engine.db.rows["shelf"]["mug", "LON"] = shelf.put(free=1)
         (broken,) = (await api.get("/stock/conservation", params={"sku": "mug"})).json()["items"]
         assert not broken["conserved"]
         assert {(leak["bucket"], leak["expected"], leak["found"]) for leak in broken["leaks"]} >= {("free", 0, 1)}

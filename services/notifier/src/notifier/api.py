@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse
 
 from expedite_chassis import Caller, EngineDep, Problem, RuntimeDep, links, require
+from expedite_events import plain
 from expedite_messaging import Tx
 from notifier.domain.page import status_page
 from notifier.settings import settings
@@ -95,7 +96,7 @@ async def messages(
         lambda tx: tx.find(MESSAGES, where, order_by=("-decided_at",), limit=limit + 1, offset=after)
     )
     return {
-        "items": [m.model_dump(mode="json", exclude={"facts"}) for m in found[:limit]],
+        "items": [{name: value for name, value in plain(m).items() if name != "facts"} for m in found[:limit]],
         "next": after + limit if len(found) > limit else None,
     }
 

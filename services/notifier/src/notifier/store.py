@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 import sqlalchemy as sa
-from pydantic import Field
+from msgspec import field
 
 from expedite_events import PersonChanged, Value
 from expedite_messaging import Collection, Column
@@ -24,7 +24,7 @@ class Message(Value):
     audience: str
     language: str
     to: str
-    facts: dict[str, str] = Field(default_factory=dict)
+    facts: dict[str, str] = field(default_factory=dict)
     status: str = "queued"  # queued, sent, failed
     decided_at: datetime
     sent_at: datetime | None = None

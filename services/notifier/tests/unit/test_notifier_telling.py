@@ -101,8 +101,8 @@ def test_a_release_that_overtakes_its_hold_leaves_no_open_question() -> None:
 def test_without_an_address_the_page_speaks_and_nobody_is_mailed() -> None:
     """G3: the status page works for a customer without e-mail."""
     silent = received()
-    brief = BRIEF.model_copy(update={"customer": ANNA.model_copy(update={"email": None})})
-    state, kinds = mails(OrderView(order_id=ORDER), silent.model_copy(update={"brief": brief}))
+    brief = BRIEF.put(customer=ANNA.put(email=None))
+    state, kinds = mails(OrderView(order_id=ORDER), silent.put(brief=brief))
     assert kinds == []
     assert status_page(state).steps[0].state == "done"
 

@@ -97,7 +97,7 @@ async def replay(engine: Engine, delivery_id: str, policy: Policy) -> Delivery:
     if delivery.body is None:
         raise Problem(409, "not-replayable", detail="Its signature was wrong, so its body was not kept.")
     inbound = Inbound(channel, delivery.headers, _bytes(delivery.body))
-    again = delivery.model_copy(update={"attempts": delivery.attempts + 1, "detail": None})
+    again = delivery.put(attempts=delivery.attempts + 1, detail=None)
     return await _process(engine, inbound, again, policy, again=True)
 
 
@@ -137,7 +137,7 @@ def _read(inbound: Inbound) -> Mapped:
 
 
 async def _keep(engine: Engine, delivery: Delivery, verdict: Verdict, detail: str) -> Delivery:
-    row = delivery.model_copy(update={"verdict": verdict, "detail": detail[:500]})
+    row = delivery.put(verdict=verdict, detail=detail[:500])
 
     async def work(tx: Tx) -> Delivery:
         (await tx.load(DELIVERIES, [row.delivery_id])).put(row)
@@ -166,7 +166,7 @@ async def _attempt(
         if claim_key and claims[claim_key].order_id != known:
             return None
         verdict, order_id, detail = await _do(tx, inbound, mapped, request, claims, known, policy, again=again)
-        row = delivery.model_copy(update={"verdict": verdict, "order_id": order_id, "detail": detail})
+        row = delivery.put(verdict=verdict, order_id=order_id, detail=detail)
         (await tx.load(DELIVERIES, [row.delivery_id])).put(row)
         return row
 

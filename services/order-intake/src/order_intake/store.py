@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Literal
 
 import sqlalchemy as sa
-from pydantic import Field
+from msgspec import field
 
 from expedite_chassis import idempotency_collection
 from expedite_events import ProductChanged, Value
@@ -63,7 +63,7 @@ class Delivery(Value):
     format: str
     topic: str = ""
     received_at: datetime  # business time
-    headers: dict[str, str] = Field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
     body: str | None = None  # None: the signature was wrong, so the body is not kept
     size: int
     sha256: str

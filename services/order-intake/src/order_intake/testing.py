@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import httpx
@@ -14,7 +15,7 @@ from expedite_chassis.testing import client
 from expedite_events import Event, Lane, ProductChanged, row_of
 from expedite_events.envelope import Envelope, uuid7
 from expedite_messaging.memory import MemoryClock, MemoryEngine
-from order_intake.domain.channel import Channel
+from order_intake.domain.channel import Channel, Format
 from order_intake.domain.order import Order
 from order_intake.handlers import handlers
 from order_intake.main import spec
@@ -24,9 +25,9 @@ NOW = datetime(2026, 11, 23, 17, 15, tzinfo=UTC)
 SECRET = "test-secret"
 
 CHANNEL_ROWS = (
-    Channel(id="web", code="EC", owner="anna", urgent_methods=("NEXT_DAY",), high_value_limit="5000"),
-    Channel(id="shop", code="SH", format="shopify", owner="anna", urgent_methods=("EXPRESS_NEXT_DAY",)),
-    Channel(id="woo", code="WC", format="woocommerce", urgent_methods=("Express 24 h",)),
+    Channel(id="web", code="EC", owner="anna", urgent_methods=("NEXT_DAY",), high_value_limit=Decimal(5000)),
+    Channel(id="shop", code="SH", format=Format.SHOPIFY, owner="anna", urgent_methods=("EXPRESS_NEXT_DAY",)),
+    Channel(id="woo", code="WC", format=Format.WOOCOMMERCE, urgent_methods=("Express 24 h",)),
 )
 SKUS = ("A", "B", "OXY-REG-02", "CAN-10-AD", "GLV-NIT-M", "IPF-SET-4", "2230")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from expedite_events import Units
+from expedite_events import Units, plain
 from order_intake.domain.order import CancelRequest, Hold, Order
 from order_intake.store import Delivery
 
@@ -24,7 +24,7 @@ def hold_view(hold: Hold) -> dict[str, Any]:
     return {
         "hold_id": hold.hold_id,
         "kind": hold.kind.value,
-        "problem": hold.problem.model_dump(mode="json"),
+        "problem": plain(hold.problem),
         "owner": hold.owner,
         "open": hold.open,
         "held_at": hold.held_at.isoformat(),
@@ -72,8 +72,8 @@ def order_view(order: Order, handed: Units) -> dict[str, Any]:
         "carrier_preference": content.carrier_preference,
         "promise_by": content.promise_by.isoformat() if content.promise_by else None,
         "duplicate_of": order.duplicate_of,
-        "customer": content.customer.model_dump(mode="json"),
-        "lines": [line.model_dump(mode="json") for line in content.lines],
+        "customer": plain(content.customer),
+        "lines": plain(content.lines),
         "holds": [hold_view(hold) for hold in order.holds],
         "units": units_view(order, handed),
         "cancels": [cancel_view(order, request) for request in order.cancels if request.request_id == request.origin],
@@ -137,7 +137,10 @@ def _answer(part: dict[str, int], answer: str, request: CancelRequest) -> dict[s
 
 def delivery_view(delivery: Delivery, *, body: bool = False) -> dict[str, Any]:
     """A row of the delivery log; the raw body only when one row is asked for."""
-    return delivery.model_dump(mode="json", exclude=None if body else {"body"})
+    row: dict[str, Any] = plain(delivery if body else delivery.put(body=None))
+    if not body:
+        del row["body"]
+    return row
 
 
 def _ranges(units: Units) -> list[dict[str, int]]:

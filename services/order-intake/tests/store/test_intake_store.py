@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from decimal import Decimal
 
 import httpx
 import pytest
@@ -129,7 +130,7 @@ def shipped(order_id: str, parcel: str, units: Units) -> Shipped:
     now = datetime(2026, 11, 23, 17, 15, tzinfo=UTC)
     return Shipped(
         order_id=order_id, parcel_id=parcel, warehouse_id="W", units=units, carrier_id="c", service="s",
-        tracking_number="t", cost="1", currency="USD", expected_at=now, promise_by=now, shipped_at=now,
+        tracking_number="t", cost=Decimal(1), currency="USD", expected_at=now, promise_by=now, shipped_at=now,
         chosen_because="x", customer=Customer(name="Ada", ship_to=Address(line1="x", city="London", country="GB")),
     )  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import httpx
@@ -66,7 +67,7 @@ def shipped(world: World, order_id: str, units: Units, parcel: str = "P1") -> Sh
     now = world.clock.now
     return Shipped(
         order_id=order_id, parcel_id=parcel, warehouse_id="W", units=units, carrier_id="c", service="s",
-        tracking_number="t", cost="1", currency="USD", expected_at=now, promise_by=now, shipped_at=now,
+        tracking_number="t", cost=Decimal(1), currency="USD", expected_at=now, promise_by=now, shipped_at=now,
         chosen_because="x", customer=ADA,
     )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import httpx
@@ -65,7 +66,7 @@ def shipped(world: World, order_id: str, units: Units) -> Shipped:
     now = world.clock.now
     return Shipped(
         order_id=order_id, parcel_id="P1", warehouse_id="W", units=units, carrier_id="c", service="s",
-        tracking_number="t", cost="1", currency="USD", expected_at=now, promise_by=now, shipped_at=now,
+        tracking_number="t", cost=Decimal(1), currency="USD", expected_at=now, promise_by=now, shipped_at=now,
         chosen_because="x", customer=ADA,
     )  # fmt: skip
 
@@ -110,6 +111,14 @@ async def test_a_customer_completes_with_a_signed_link_for_that_order_only(
     assert world.said(OrderHoldReleased)[0].released_by == "customer"
     async with world.client(["orders:read"]) as reader:
         await send(reader, f"/orders/{order_id}/completion", 403, body)
+
+
+async def test_a_price_that_is_taken_away_is_zero(world: World, api: httpx.AsyncClient) -> None:
+    """A4: null takes a value away."""
+    order_id = await placed(api, customer=NO_ADDRESS)
+    patch = {"customer": {"ship_to": GB}, "lines": [{"line": 1, "unit_price": None}]}
+    body = await send(api, f"/orders/{order_id}/completion", 200, patch)
+    assert (body["state"], body["total"], body["lines"][0]["unit_price"]) == ("received", "0", "0")
 
 
 async def test_completion_is_verified_again(world: World, api: httpx.AsyncClient) -> None:

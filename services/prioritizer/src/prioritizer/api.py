@@ -283,9 +283,7 @@ async def record_cause(
         book = await tx.load(BREACHES, [breach_id])
         breach = book[breach_id]
         if breach.open:
-            breach = breach.model_copy(
-                update={"cause": body.cause, "recorded_by": caller.name, "recorded_at": tx.now}
-            )  # fmt: skip
+            breach = breach.put(cause=body.cause, recorded_by=caller.name, recorded_at=tx.now)
             book.put(breach)
         elif breach.cause != body.cause:
             raise Problem(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from expedite_events import Lane, PriorityAssigned, ProductChanged, SLABreached, Stage, Tier
+from expedite_events import Lane, PriorityAssigned, ProductChanged, SLABreached, Stage, Tier, plain, to_json
 from expedite_messaging.memory import MemoryClock, MemoryEngine
 from prioritizer.domain.world import Person
 from prioritizer.handlers import handlers
@@ -36,7 +36,7 @@ async def test_an_order_is_assigned_once_on_its_lane(engine: MemoryEngine, story
     (sent,) = engine.db.outbox
     assert isinstance(sent.event, PriorityAssigned)
     assert (sent.lane, sent.event.urgency.tier, sent.event.lines[0].sku) == (Lane.EXPRESS, Tier.URGENT, "A")
-    kept = engine.db.rows[PRIORITIES.name][story.order_id].model_dump()
+    kept = plain(engine.db.rows[PRIORITIES.name][story.order_id])
     assert [revision["reasons"][0]["rule"] for revision in kept["revisions"]] == ["urgent-mark"]
     assert "ann@example.com" not in str(kept["revisions"])
 
@@ -56,7 +56,7 @@ async def test_all_events_of_an_order_in_one_batch(engine: MemoryEngine, story: 
     await engine.deliver([story.envelope(event) for event in events])
     sent = [e.event for e in engine.db.outbox if isinstance(e.event, PriorityAssigned)]
     assert [(e.urgency.revision, e.order_version) for e in sent] == [(1, 1), (2, 1), (3, 2)]
-    kept = engine.db.rows[PRIORITIES.name][story.order_id].model_dump()
+    kept = plain(engine.db.rows[PRIORITIES.name][story.order_id])
     assert [r["revision"] for r in kept["revisions"]] == [1, 2, 3] and kept["content"] is None
     assert not engine.db.timers
 
@@ -91,14 +91,14 @@ async def test_a_breach_is_announced_and_kept_open_until_the_order_ends(engine: 
     await engine.deliver([story.envelope(story.packed(4, 1, 1, story.all))])
     assert not engine.db.timers
     for collection in (ORDERS, PRIORITIES):
-        assert "ann@example.com" not in engine.db.rows[collection.name][story.order_id].model_dump_json()
+        assert "ann@example.com" not in to_json(engine.db.rows[collection.name][story.order_id]).decode()
 
 
 async def test_master_data_is_copied_by_revision_and_bad_calendars_are_parked(engine: MemoryEngine, story: Any) -> None:
     """C2, I4: the newest snapshot wins; one with an impossible zone waits for repair and harms no deadline."""
     await engine.deliver([story.envelope(story.warehouse(revision=2, opens="07:00"))])
     await engine.deliver([story.envelope(story.warehouse(revision=1))])
-    assert engine.db.rows[WAREHOUSES.name]["W1"].model_dump()["calendar"]["opens"] == "07:00"
+    assert plain(engine.db.rows[WAREHOUSES.name]["W1"])["calendar"]["opens"] == "07:00"
     await engine.deliver([story.envelope(story.warehouse("W9", time_zone="Mars/Base"))])
     assert list(engine.db.parked) == ["W9"]
     product = ProductChanged(sku="B", name="B", product_class="perishable")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import timedelta, timezone
 from typing import Any
 
 import pytest
@@ -133,6 +133,9 @@ def test_the_channels_date_is_the_promise_and_moves_the_ship_deadline_forward(st
     past = assigned(story, world, promise_by=story.at(-1))
     assert past.urgency.promise_by > story.at(0)
     assert "is not after the order" in past.reasons[-1].text
+    abroad = assigned(story, world, promise_by=story.at(32).astimezone(timezone(timedelta(hours=2))))
+    assert abroad.reasons[-1].text.endswith("by 2026-11-24 19:00 +02:00")
+    assert assigned(story, world, promise_by=story.at(32)).reasons[-1].text.endswith("17:00 UTC")
 
 
 def test_a_raise_gives_new_deadlines_from_now_and_lowering_takes_them_back(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
+from expedite_events import Unreadable, checked
 from prioritizer.domain.worktime import (
     WorkCalendar,
     add_working_time,
@@ -127,5 +128,8 @@ def test_without_a_calendar_or_working_days_every_hour_counts() -> None:
 )
 def test_a_calendar_that_is_none_is_refused(wrong: dict[str, object]) -> None:
     """C2: bad master data is refused where it comes in, not when a deadline is computed."""
-    with pytest.raises(ValidationError):
-        WorkCalendar.model_validate({"time_zone": "UTC"} | wrong)
+    given: dict[str, Any] = {"time_zone": "UTC"} | wrong
+    with pytest.raises(Unreadable):
+        checked(WorkCalendar, given)
+    with pytest.raises(ValueError, match=r"time zone|time of day|working days"):
+        WorkCalendar(**given)

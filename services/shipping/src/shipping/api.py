@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Response
+from msgspec.structs import asdict
 
 from expedite_chassis import Caller, EngineDep, Problem, require
 from expedite_messaging import Tx
 from shipping import api_carriers, api_dock, api_labels, api_webhooks
 from shipping.domain.state import OrderLeg
 from shipping.problems import unknown_parcel
-from shipping.store import ORDERS, PARCELS, ParcelStatus, load_parcel
-from shipping.views import Id, IdQuery, Limit, ParcelList, ParcelView, ParcelViews, view
+from shipping.store import ORDERS, PARCELS, ParcelRow, ParcelStatus, load_parcel
+from shipping.views import Id, IdQuery, Limit, ParcelList, ParcelView, ParcelViews, answered, view
 
 router = APIRouter()
 for _part in (api_webhooks, api_dock, api_labels, api_carriers):  # the busiest first: routes are tried in this order
@@ -21,7 +23,7 @@ for _part in (api_webhooks, api_dock, api_labels, api_carriers):  # the busiest 
 Reader = Annotated[Caller, Depends(require("read"))]
 
 
-@router.get("/parcels")
+@router.get("/parcels", response_model=ParcelList)
 async def list_parcels(
     engine: EngineDep,
     caller: Reader,
@@ -31,7 +33,7 @@ async def list_parcels(
     tracking: Annotated[str | None, Query(pattern="^none$", description="none: not scanned by its carrier yet")] = None,
     after: IdQuery = None,
     limit: Limit = 100,
-) -> ParcelList:
+) -> Response:
     """Parcels by id; `after` is the `next` of the page before."""
     named = {"carrier_id": carrier_id, "warehouse_id": warehouse_id, "status": status and status.value}
     where: dict[str, str | None] = {name: value for name, value in named.items() if value is not None}
@@ -40,11 +42,12 @@ async def list_parcels(
     if after:
         where["parcel_id__gt"] = after
 
-    async def work(tx: Tx) -> ParcelList:
-        rows = await tx.find(PARCELS, where, order_by=("parcel_id",), limit=limit)
-        return ParcelList(items=rows, next=rows[-1].parcel_id if len(rows) == limit else None, now=tx.now)
+    async def work(tx: Tx) -> tuple[list[ParcelRow], datetime]:
+        return await tx.find(PARCELS, where, order_by=("parcel_id",), limit=limit), tx.now
 
-    return await engine.read(work)
+    rows, now = await engine.read(work)
+    following = rows[-1].parcel_id if len(rows) == limit else None
+    return answered(items=[asdict(row) for row in rows], next=following, now=now)
 
 
 @router.get("/parcels/{parcel_id}")

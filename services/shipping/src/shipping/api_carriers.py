@@ -33,7 +33,7 @@ Planner = Annotated[Caller, Depends(require("master:write"))]
 @router.put("/carriers/{carrier_id}")
 async def put_carrier(carrier_id: Id, body: CarrierBody, engine: EngineDep, caller: Planner) -> Carrier:
     """Create or change a carrier; announced when it changes. Its API key and webhook secret are in the secrets file."""
-    wanted = Carrier(carrier_id=carrier_id, **(body.model_dump() | {"base_url": body.base_url.rstrip("/")}))
+    wanted = Carrier(carrier_id=carrier_id, **(dict(body) | {"base_url": body.base_url.rstrip("/")}))
 
     async def work(tx: Tx) -> Carrier:
         book = await tx.load(CARRIERS, [carrier_id])
@@ -86,4 +86,4 @@ async def manifest(
 
     rows, now = await engine.read(work)
     following = rest_of_place(rows[-1].handed_place) if len(rows) == limit else None
-    return answered(Manifest.model_construct(items=[manifest_item(row) for row in rows], next=following, now=now))
+    return answered(items=[manifest_item(row) for row in rows], next=following, now=now)

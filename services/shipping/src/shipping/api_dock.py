@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Response
 
@@ -22,7 +22,6 @@ from shipping.views import (
     By,
     DockList,
     HandOver,
-    HandOverResult,
     HandOverResults,
     HandOvers,
     Id,
@@ -54,7 +53,7 @@ async def dock(
 
     rows = await engine.read(work)
     following = rest_of_place(rows[-1].dock_place) if len(rows) == limit else None
-    return answered(DockList.model_construct(items=[dock_item(row) for row in rows], next=following))
+    return answered(items=[dock_item(row) for row in rows], next=following)
 
 
 @router.post("/parcels/{parcel_id}/hand-over")
@@ -75,7 +74,7 @@ async def hand_overs(warehouse_id: Id, body: HandOvers, engine: EngineDep, calle
     scans = {p: _Scan(order_of(p), p, body.by, warehouse_id=warehouse_id) for p in body.parcel_ids}
     answers, parked = await _load_all(engine, list(scans.values()))
     results = [_result(scan, answers.get(scan.parcel_id), parked) for scan in scans.values()]
-    return answered(HandOverResults.model_construct(results=results))
+    return answered(results=results)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,15 +138,17 @@ def _hand(desktop: Desktop, scan: _Scan) -> Loaded:
 _HANDED, _WAS_HANDED = _Handed(True), _Handed(False)
 
 
-def _result(scan: _Scan, answer: Loaded, parked: frozenset[str]) -> HandOverResult:
+def _result(scan: _Scan, answer: Loaded, parked: frozenset[str]) -> dict[str, Any]:
+    """`HandOverResult`."""
     if scan.order_id in parked:
         answer = Refused("parked", f"Something about order {scan.order_id} waits for repair: keep the parcel here.")
     elif answer is None:
         where = f"No parcel {scan.parcel_id} is known in warehouse {scan.warehouse_id}."
         answer = Refused("unknown-parcel", where)
     if isinstance(answer, Refused):
-        return HandOverResult(parcel_id=scan.parcel_id, outcome="refused", code=answer.code, reason=answer.reason)
-    return HandOverResult.model_construct(parcel_id=scan.parcel_id, outcome="handed" if answer.changed else "already")
+        return {"parcel_id": scan.parcel_id, "outcome": "refused", "code": answer.code, "reason": answer.reason}
+    done = "handed" if answer.changed else "already"
+    return {"parcel_id": scan.parcel_id, "outcome": done, "code": None, "reason": None}
 
 
 @router.post("/parcels/{parcel_id}/put-back")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from operator import attrgetter
@@ -194,34 +194,20 @@ PRODUCTS: Collection[ProductChanged] = Collection("product", ProductChanged, met
 def row_of(leg: OrderLeg, parcel: Parcel) -> ParcelRow:
     """The row of one of an order's parcels."""
     urgency, label, shown = leg.urgency_known(), parcel.label, parcel.tracking.shown
-    known: dict[str, object] = {
-        "parcel_id": parcel.parcel_id, "order_id": leg.order_id, "warehouse_id": parcel.warehouse_id,
-        "status": status_of(leg, parcel), "tier": urgency.tier, "tier_rank": _RANKS[urgency.tier],
-        "deadline": leg.deadline(), "promise_by": urgency.promise_by, "box": parcel.box, "weight_g": parcel.weight_g,
-        "quantity": len(parcel.packed | parcel.held_back if parcel.waiting else parcel.packed),
-    }  # fmt: skip
-    if label is not None:
-        known |= {
-            "carrier_id": label.carrier_id, "service": label.service, "tracking_number": label.tracking_number,
-            "cut_off_at": label.leaves_at, "cost": label.cost, "currency": label.currency,
-        }  # fmt: skip
-    if shown is not None:
-        known["tracking_status"] = shown.status
-    for name in ("expected_at", "handed_at", "problem"):
-        if (value := getattr(parcel, name)) is not None:
-            known[name] = value
-    if leg.breaches and _overdue(leg, parcel):
-        known["overdue"] = True
-    # Unchecked: everything comes from models that were checked, and every save of an order may make its rows anew.
-    return _ANY_ROW.put(**known)
+    return ParcelRow(
+        parcel_id=parcel.parcel_id, order_id=leg.order_id, warehouse_id=parcel.warehouse_id,
+        status=status_of(leg, parcel), carrier_id=label.carrier_id if label else None,
+        service=label.service if label else None, tracking_number=label.tracking_number if label else None,
+        tracking_status=shown.status if shown else None, tier=urgency.tier, tier_rank=_RANKS[urgency.tier],
+        cut_off_at=label.leaves_at if label else None, deadline=leg.deadline(), promise_by=urgency.promise_by,
+        expected_at=parcel.expected_at, handed_at=parcel.handed_at, box=parcel.box, weight_g=parcel.weight_g,
+        quantity=len(parcel.packed | parcel.held_back if parcel.waiting else parcel.packed),
+        cost=label.cost if label else None, currency=label.currency if label else None, problem=parcel.problem,
+        overdue=bool(leg.breaches) and _overdue(leg, parcel),
+    )  # fmt: skip
 
 
 _RANKS = {tier: tier.rank for tier in Tier}
-_EPOCH = datetime.fromtimestamp(0, UTC)
-_ANY_ROW = ParcelRow(
-    parcel_id="", order_id="", warehouse_id="", status=ParcelStatus.LABELLING, tier=Tier.LOW, tier_rank=3,
-    deadline=_EPOCH, promise_by=_EPOCH, box="", weight_g=0, quantity=0,
-)  # fmt: skip
 # What of a parcel its row is made of.
 _SHOWN = attrgetter(
     "station", "end", "packed", "waiting", "label", "tracking", "expected_at", "handed_at", "problem", "label_state"

@@ -23,6 +23,7 @@ from expedite_events import (
     ShipmentLost,
     ShipmentTracked,
     Shipped,
+    Tier,
     Units,
     UnitsCancelled,
 )
@@ -249,7 +250,7 @@ def test_a_release_that_comes_first_ends_its_hold(given: Any) -> None:
 def assigned(given: Any, revision: int) -> PriorityAssigned:
     return PriorityAssigned(
         order_id=given.order_id, brief=given.brief(), lines=(),
-        urgency=given.urgency(revision=revision, tier="urgent", express=True), reasons=(), assigned_at=given.now,
+        urgency=given.urgency(revision=revision, tier=Tier.URGENT, express=True), reasons=(), assigned_at=given.now,
     )  # fmt: skip
 
 

@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 
 from expedite_chassis.testing import client
-from expedite_events import OrderHeld, PriorityAssigned, Tier, UnitRange, WarehouseChanged
+from expedite_events import OrderHeld, PriorityAssigned, Tier, UnitRange, WarehouseChanged, checked
+from expedite_events.contract import model_of
 from expedite_local.carriers import messages, rates
 from expedite_messaging.memory import MemoryClock, MemoryEngine
 from shipping import effects
 from shipping.main import spec
+from shipping.store import ParcelRow
+from shipping.views import DockItem, DockList, HandOverResult, HandOverResults, Manifest, ManifestItem, ParcelList
 
 
 def test_every_event_shipping_hears_has_a_handler() -> None:
@@ -46,7 +49,8 @@ async def test_the_dock_is_sorted_by_tier_then_truck(house: Any) -> None:
     """E1, F2: urgent first, then what must catch the earlier truck."""
     cut_offs = ({"carrier_id": "swift-post", "local_time": "17:30"}, {"carrier_id": "city-dash", "local_time": "20:00"})
     await house.hear(
-        WarehouseChanged.model_validate(
+        checked(
+            WarehouseChanged,
             {
                 "warehouse_id": "LON", "name": "London", "time_zone": "Europe/London", "opens": "06:00",
                 "closes": "22:00", "cut_offs": cut_offs, "address": house.given.brief().customer.ship_to,
@@ -57,14 +61,30 @@ async def test_the_dock_is_sorted_by_tier_then_truck(house: Any) -> None:
     tiers = (Tier.LOW, Tier.URGENT, Tier.REGULAR)
     for index, tier in enumerate(tiers):
         order = f"order-{index}"
-        event = house.given.packed(
-            order_id=order, parcel_id=f"{order}-P1", urgency=later.model_copy(update={"tier": tier})
-        )
+        event = house.given.packed(order_id=order, parcel_id=f"{order}-P1", urgency=later.put(tier=tier))
         await house.hear(event)
     await house.settle()
     dock = (await house.api.get("/warehouses/LON/dock")).json()["items"]
     assert [i["tier"] for i in dock] == ["urgent", "regular", "low"]
     assert {i["cut_off_at"] for i in dock} == {"2026-11-23T20:00:00Z"}  # the truck it was planned for
+
+
+async def test_lists_answer_what_is_described(house: Any) -> None:
+    """F2: long lists are written without their models, and have every field of them all the same."""
+    await house.on_dock()
+    truck = {"by": "bob", "parcel_ids": [house.given.parcel_id, "nobody-P1"]}
+    for model, item, method, path, body in (
+        (ParcelList, model_of(ParcelRow), "GET", "/parcels", None),
+        (DockList, DockItem, "GET", "/warehouses/LON/dock", None),
+        (HandOverResults, HandOverResult, "POST", "/warehouses/LON/hand-overs", truck),
+        (Manifest, ManifestItem, "GET", "/carriers/swift-post/manifest", None),
+    ):
+        answer = await house.api.request(method, path, json=body)
+        model.model_validate_json(answer.content)
+        told = answer.json()
+        assert told.keys() == model.model_fields.keys()
+        rows = told["items" if "items" in told else "results"]
+        assert rows and all(row.keys() == item.model_fields.keys() for row in rows), path
 
 
 async def test_a_truck_is_loaded_in_one_request(house: Any) -> None:
@@ -107,7 +127,8 @@ async def test_a_held_parcel_is_refused_with_the_hold(house: Any) -> None:
     """A5: the crew reads which hold keeps the parcel."""
     await house.on_dock()
     await house.hear(
-        OrderHeld.model_validate(
+        checked(
+            OrderHeld,
             {
                 "order_id": house.given.order_id, "hold_id": "H1", "kind": "review", "owner": "ops",
                 "held_at": house.given.now, "due_at": house.given.now, "received_at": house.given.now,
@@ -197,7 +218,7 @@ async def test_a_raise_announces_the_parcel_again_on_the_express_lane(house: Any
     await house.handed()
     event = PriorityAssigned(
         order_id=house.given.order_id, brief=house.given.brief(), lines=(), reasons=(), assigned_at=house.given.now,
-        urgency=house.given.urgency(revision=2, tier="urgent", express=True),
+        urgency=house.given.urgency(revision=2, tier=Tier.URGENT, express=True),
     )  # fmt: skip
     await house.hear(event, express=True)
     assert [e.topic for e in house.engine.db.ledger] == ["Shipped", "Shipped.express"]

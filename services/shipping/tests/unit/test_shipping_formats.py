@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from expedite_events import TrackingStatus as S
+from expedite_events import from_json, to_json
 from shipping.domain.tracking import Fate
 from shipping.formats import easypost, native
 from shipping.formats.common import Unreadable
@@ -107,6 +108,15 @@ def test_what_cannot_be_read_says_so(body: bytes) -> None:
             assert read("c", body) is None
         except Unreadable as error:
             assert str(error)
+
+
+def test_an_offset_with_seconds_keeps_the_moment() -> None:
+    """F3: what JSON cannot say is said in UTC."""
+    body = {"tracking_number": "x", "status": "lost", "occurred_at": "2026-11-24T00:00:00-23:59:59"}
+    message = native.read("c", json.dumps(body).encode())
+    assert message is not None
+    at = message.updates[0].occurred_at
+    assert from_json(datetime, to_json(at)) == at == datetime(2026, 11, 24, 23, 59, 59, tzinfo=UTC)
 
 
 def test_text_that_cannot_be_stored_is_cleaned() -> None:

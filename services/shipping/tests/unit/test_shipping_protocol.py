@@ -72,7 +72,7 @@ class Play:
             if name == "label" and parcel.label is None:
                 label: Label = g.label()
                 done = {"label": label, "label_state": LabelState.BOUGHT, "expected_at": label.expected_at}
-                self.leg = leg.with_parcel(parcel.model_copy(update=done))
+                self.leg = leg.with_parcel(parcel.put(**done))
             elif name == "hand":
                 self.did(custody.hand_over(leg, parcel_id, "bob", None, now))
             elif name == "put_back":

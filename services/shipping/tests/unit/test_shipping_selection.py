@@ -117,4 +117,4 @@ def test_a_carrier_is_announced_when_it_changes() -> None:
     first = change(None, wanted)
     assert [e.revision for e in first.events] == [1]  # type: ignore[attr-defined]
     assert change(first.state, wanted).events == ()
-    assert change(first.state, wanted.model_copy(update={"active": False})).state.revision == 2
+    assert change(first.state, wanted.put(active=False)).state.revision == 2

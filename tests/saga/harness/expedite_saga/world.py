@@ -20,7 +20,6 @@ from typing import Any, Self
 import httpx
 import structlog
 from fastapi import FastAPI
-from pydantic import BaseModel
 
 import control_tower.main
 import fulfillment.main
@@ -32,7 +31,7 @@ import shipping.main
 from expedite_chassis import Runtime, ServiceSpec
 from expedite_chassis.app import create_app
 from expedite_chassis.testing import key_of, runtime_for, secrets_for
-from expedite_events import row_of
+from expedite_events import Value, row_of
 from expedite_events.envelope import Envelope, decode, encode
 from expedite_local.carriers import app as carriers_app
 from expedite_local.carriers import world as carriers_world
@@ -242,7 +241,7 @@ class World:
         """A committed document; KeyError when there is none."""
         return self.engines[service].db.rows[collection.name][key]
 
-    def rows(self, service: str, collection: Collection[Any]) -> list[BaseModel]:
+    def rows(self, service: str, collection: Collection[Any]) -> list[Value]:
         """All committed documents of a collection."""
         return list(self.engines[service].db.rows[collection.name].values())
 

@@ -8,13 +8,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeVar
 
 import asyncpg
-from pydantic import BaseModel
 
+from expedite_events import Value
 from expedite_local.databases import plain_url
 from expedite_messaging import Collection, Tx
 from expedite_messaging.session import PostgresSession
 
-S = TypeVar("S", bound=BaseModel)
+S = TypeVar("S", bound=Value)
 
 SECONDS = 300.0
 CHUNK = 5_000

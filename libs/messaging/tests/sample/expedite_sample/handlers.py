@@ -53,7 +53,7 @@ def make(world: World) -> Handlers:
             raise RuntimeError(f"{word} blew up")
         if word.startswith("later") and not world.ready:
             raise NotYet("something outside is missing", after_s=30)
-        state = tally.model_copy(update={"seen": (*tally.seen, word), "count": tally.count + 1, "at": now})
+        state = tally.put(seen=(*tally.seen, word), count=tally.count + 1, at=now)
         owner = "x" * 300_000 if word.startswith("huge") and not world.bad_is_fixed else "p1"
         events: tuple[Event, ...] = (
             () if word.startswith("quiet") else (breach(tally.order_id, state.count, owner=owner),)
@@ -77,7 +77,7 @@ def make(world: World) -> Handlers:
             word = received.event.parcel_id
             tx.apply(received, tallies, decide(tallies[received.key], word, tx.now))
             shelf = shelves["sku", received.event.raw_status]
-            shelves.put(shelf.model_copy(update={"taken": shelf.taken + 1}))
+            shelves.put(shelf.put(taken=shelf.taken + 1))
             tx.add(MOVEMENTS, Movement(order_id=received.key, number=word))
 
     @handlers.on(CancelRequested)
@@ -93,7 +93,7 @@ def make(world: World) -> Handlers:
             if world.timers_fail and fired.key.startswith("T"):
                 raise RuntimeError("the timer's handler is broken")
             tally = tallies[fired.key]
-            state = tally.model_copy(update={"seen": (*tally.seen, f"fired:{fired.data['word']}")})
+            state = tally.put(seen=(*tally.seen, f"fired:{fired.data['word']}"))
             tx.apply(fired, tallies, Decision(state, (breach(fired.key, 100 + fired.level, "timer"),)))
 
     @handlers.result("call")
@@ -104,7 +104,7 @@ def make(world: World) -> Handlers:
                 raise RuntimeError("the result's handler is broken")
             tally = tallies[result.key]
             word = f"called:{result.data.get('label')}" if result.ok else f"gave-up:{result.error}"
-            tx.apply(result, tallies, Decision(tally.model_copy(update={"seen": (*tally.seen, word)})))
+            tx.apply(result, tallies, Decision(tally.put(seen=(*tally.seen, word))))
 
     async def perform(call: EffectCall) -> dict[str, Any]:
         world.performed.append(str(call.id))

@@ -7,9 +7,9 @@ from decimal import Decimal
 from enum import StrEnum
 
 import sqlalchemy as sa
-from pydantic import BaseModel, ConfigDict
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from expedite_events import Value
 from expedite_messaging import Collection, Column
 from expedite_messaging.collection import metadata_naming
 
@@ -21,10 +21,9 @@ class Mood(StrEnum):
     BUSY = "busy"
 
 
-class Tally(BaseModel):
+class Tally(Value):
     """What one order saw, in order."""
 
-    model_config = ConfigDict(frozen=True)
     order_id: str
     seen: tuple[str, ...] = ()
     count: int = 0
@@ -34,19 +33,17 @@ class Tally(BaseModel):
     tags: tuple[str, ...] = ()
 
 
-class Shelf(BaseModel):
+class Shelf(Value):
     """A row that orders share."""
 
-    model_config = ConfigDict(frozen=True)
     sku: str
     place: str
     taken: int = 0
 
 
-class Movement(BaseModel):
+class Movement(Value):
     """A row written once."""
 
-    model_config = ConfigDict(frozen=True)
     order_id: str
     number: str
 

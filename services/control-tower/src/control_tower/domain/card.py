@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from enum import StrEnum
 
-from pydantic import Field
+from msgspec import field
 
 from expedite_events import NO_UNITS, Stage, Tier, Units, Urgency, Value
 
@@ -108,12 +108,12 @@ class Card(Value):
     units: Units = NO_UNITS
     urgency: Urgency | None = None
     reasons: tuple[str, ...] = ()
-    holds: dict[str, Hold] = Field(default_factory=dict)
-    picks: dict[str, Pick] = Field(default_factory=dict)
-    parcels: dict[str, Parcel] = Field(default_factory=dict)
-    transfers: dict[str, Transfer] = Field(default_factory=dict)
-    asks: dict[str, CancelAsk] = Field(default_factory=dict)
-    breaches: dict[str, Breach] = Field(default_factory=dict)
+    holds: dict[str, Hold] = field(default_factory=dict)
+    picks: dict[str, Pick] = field(default_factory=dict)
+    parcels: dict[str, Parcel] = field(default_factory=dict)
+    transfers: dict[str, Transfer] = field(default_factory=dict)
+    asks: dict[str, CancelAsk] = field(default_factory=dict)
+    breaches: dict[str, Breach] = field(default_factory=dict)
     backordered: Units = NO_UNITS
     backorder_estimate: datetime | None = None
     cancelled: Units = NO_UNITS

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
-from pydantic import Field
+from msgspec import field
 
 from control_tower.domain.card import Breach, Card, Hold, Light
 from expedite_events import Stage, Units, Value
@@ -22,7 +22,7 @@ _WAY: tuple[tuple[str, Callable[[Card], Units]], ...] = (
 )
 
 
-class Problem(Value):
+class Problem(Value, omit_defaults=False):
     """Something a person should look at, with the action that helps. `service` and `path` name the owner's API that
     the button calls; empty when looking is all that can be done."""
 
@@ -35,7 +35,7 @@ class Problem(Value):
     service: str = ""
     method: str = "POST"
     path: str = ""
-    body: dict[str, Any] = Field(default_factory=dict)  # sent with the reason, when the action takes one
+    body: dict[str, Any] = field(default_factory=dict)  # sent with the reason, when the action takes one
     takes_reason: bool = True
 
 
@@ -130,7 +130,7 @@ def _hold_action(order_id: str, hold: Hold) -> tuple[str, str, dict[str, Any]]:
     return "Complete", "", {}
 
 
-class StageMark(Value):
+class StageMark(Value, omit_defaults=False):
     """One stage on the order's line: "packed (Tom, 12:00)"."""
 
     stage: str

@@ -12,7 +12,7 @@ M = TypeVar("M", ProductChanged, WarehouseChanged)
 def change(before: M | None, wanted: M) -> Decision[M]:
     """Announce the snapshot with the next revision when its content differs from the last one; else nothing."""
     revision = before.revision if before else 0
-    if before is not None and before == wanted.model_copy(update={"revision": revision}):
+    if before is not None and before == wanted.put(revision=revision):
         return Decision(before, outcome=Outcome.ALREADY_DONE)
-    after = wanted.model_copy(update={"revision": revision + 1})
+    after = wanted.put(revision=revision + 1)
     return Decision(after, (after,))

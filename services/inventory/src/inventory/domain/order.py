@@ -13,7 +13,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Self
 
-from pydantic import Field
+from msgspec import field
 
 from expedite_events import NO_UNITS, LineGoods, OrderBrief, OrderLine, Settled, Units, Urgency, Value
 
@@ -109,7 +109,7 @@ class Order(Value):
     """The aggregate of one order. Methods return changed copies."""
 
     order_id: str
-    lines: dict[int, str] = Field(default_factory=dict)  # SKU by line, of every line ever announced
+    lines: dict[int, str] = field(default_factory=dict)  # SKU by line, of every line ever announced
     assigned: int = 0  # the highest revision of PriorityAssigned handled: later ones are the wave
     segments: tuple[Segment, ...] = ()
     fulfilment_orders: tuple[FulfilmentOrder, ...] = ()

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from msgspec.structs import asdict
+
 from expedite_events import NO_UNITS, Illegal, Units, Value
 from expedite_events.base import Moment
 
@@ -91,8 +93,7 @@ def new_shelf(sku: str, warehouse_id: str) -> Shelf:
     return Shelf(sku=sku, warehouse_id=warehouse_id)
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Value):
     """One signed change of one shelf, as it is stored: `buckets` has, by bucket, the change and the level after it.
     `cause_id` is the id of the event, request or job that caused it."""
 
@@ -184,7 +185,7 @@ class StockBook:
             shelf = self._before.get(key)
             if shelf is None:
                 raise Illegal(f"shelf {key} was not loaded for this decision")
-            level = self._levels[key] = dict(shelf.__dict__)
+            level = self._levels[key] = asdict(shelf)
         return level
 
     def free(self, sku: str, warehouse_id: str) -> int:
@@ -234,7 +235,9 @@ class StockBook:
     ) -> None:
         level["seq"] += 1
         level["dirty"] = True
-        change = Change(because.cause, because.cause_id, buckets, because.order_id, units)
+        change = Change(
+            cause=because.cause, cause_id=because.cause_id, buckets=buckets, order_id=because.order_id, units=units
+        )
         changes = self._changes.get(key)
         if changes is None:
             self._changes[key], self._at[key] = [change], because.at
@@ -263,19 +266,12 @@ class StockBook:
 
     def changed(self) -> list[Shelf]:
         """The shelves that differ from what was loaded."""
-        out = []
-        for key, level in self._levels.items():
-            before = self._before[key]
-            was = before.__dict__
-            changes = {name: value for name, value in level.items() if value != was[name]}
-            if changes:
-                out.append(before.put(**changes))
-        return out
+        return [after for key, level in self._levels.items() if (after := Shelf(**level)) != self._before[key]]
 
     def movements(self) -> list[Movements]:
         """What moved, one row per shelf."""
         return [
-            Movements.model_construct(
+            Movements(
                 sku=key[0], warehouse_id=key[1], seq=self._before[key].seq + 1, at=self._at[key], changes=tuple(changes)
             )
             for key, changes in self._changes.items()

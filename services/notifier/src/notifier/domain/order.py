@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from pydantic import Field
+from msgspec import field
 
 from expedite_events import NO_UNITS, Customer, Problem, Units, Urgency, Value
 
@@ -49,7 +49,7 @@ class Draft(Value):
 
     kind: str
     occasion: str
-    facts: dict[str, str] = Field(default_factory=dict)
+    facts: dict[str, str] = field(default_factory=dict)
 
 
 class OrderView(Value):

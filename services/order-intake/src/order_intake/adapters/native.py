@@ -33,10 +33,10 @@ class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-def _given(model: _Strict) -> dict[str, Any]:
+def given(model: BaseModel) -> dict[str, Any]:
     """The fields that were given, by name."""
-    given = model.__pydantic_fields_set__
-    return {name: value for name, value in model.__dict__.items() if name in given}
+    names = model.__pydantic_fields_set__
+    return {name: value for name, value in model.__dict__.items() if name in names}
 
 
 class NativeAddress(_Strict):
@@ -62,10 +62,10 @@ class NativeCustomer(_Strict):
     ship_to: NativeAddress | None = None
 
     def draft(self) -> DraftCustomer:
-        """As canonical content; what was not given stays unset."""
-        fields = _given(self)
+        """As canonical content."""
+        fields = given(self)
         if self.ship_to is not None:
-            fields["ship_to"] = DraftAddress(**_given(self.ship_to))
+            fields["ship_to"] = DraftAddress(**given(self.ship_to))
         return DraftCustomer(**fields)
 
 
@@ -80,7 +80,7 @@ class NativeLine(_Strict):
 
     def draft(self, number: int) -> DraftLine:
         """As canonical content."""
-        return DraftLine(line=number, **_given(self))
+        return DraftLine(line=number, **given(self))
 
 
 _SAID_ALIKE = frozenset(
@@ -120,7 +120,7 @@ class NativeOrder(_Strict):
 
     def content(self, now: datetime | None = None) -> Content:
         """The canonical content. Without a time of its own the order was placed `now` (business time)."""
-        fields = {name: value for name, value in _given(self).items() if name in _SAID_ALIKE}
+        fields = {name: value for name, value in given(self).items() if name in _SAID_ALIKE}
         placed_at = self.placed_at or now
         if placed_at:
             fields["placed_at"] = placed_at.astimezone(UTC) if _convertible(placed_at) else placed_at

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 
 from order_intake.adapters.fields import (
     Json,
@@ -117,7 +118,7 @@ def _lines(order: Json) -> list[DraftLine]:
                 sku=first(line, "sku", "variant_id", "product_id"),
                 name=first(line, "name", "title"),
                 quantity=quantity(line, where),
-                unit_price=amount(line, "price", where) or 0,
+                unit_price=amount(line, "price", where) or Decimal(0),
             )
         )
     return found

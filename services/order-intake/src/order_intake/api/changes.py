@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Request
@@ -12,7 +13,7 @@ from expedite_chassis import Caller, EngineDep, Problem, RuntimeDep, require, ro
 from expedite_chassis.idempotency import HEADER, checked_key
 from expedite_events import Decision, UnitRange, Units
 from expedite_messaging import Engine
-from order_intake.adapters.native import Count, NativeCustomer, Price, Short, storable
+from order_intake.adapters.native import Count, NativeCustomer, Price, Short, given, storable
 from order_intake.api.access import OrderPath, Token, any_of, holder, known_shape
 from order_intake.changes import Desk, change, problem_of
 from order_intake.domain.cancelling import CancelAsk, LineQuantity, answering, cancel
@@ -47,6 +48,14 @@ class LineCompletion(_Body):
     unit_price: Price | None = None
     remove: StrictBool = False
 
+    def patch(self) -> LinePatch:
+        fields = given(self)
+        for name in ("line", "remove"):
+            fields.pop(name, None)
+        if self.unit_price is None and "unit_price" in fields:
+            fields["unit_price"] = Decimal(0)  # a line without a price costs nothing, as when it is posted so
+        return LinePatch(line=self.line, given=fields, remove=self.remove)
+
 
 class Completion(_Body):
     """What was missing. What is not given stays as it is; `null` takes a value away."""
@@ -57,9 +66,15 @@ class Completion(_Body):
     currency: Short | None = None
 
     def patch(self) -> Patch:
-        lines = tuple(LinePatch(**line.model_dump(exclude_unset=True)) for line in self.lines)
-        customer = self.customer.draft() if self.customer else None
-        return Patch(customer=customer, lines=lines, placed_at=self.placed_at, currency=self.currency)
+        customer = given(self.customer) if self.customer else {}
+        ship_to = customer.pop("ship_to", None)
+        return Patch(
+            customer=customer,
+            ship_to=given(ship_to) if ship_to else {},
+            lines=tuple([line.patch() for line in self.lines]),
+            placed_at=self.placed_at,
+            currency=self.currency,
+        )
 
 
 class Verdict(_Body):

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Path
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from expedite_chassis import Caller, EngineDep, require
+from expedite_events import plain
 from expedite_messaging import Tx
 from order_intake.adapters.native import Price, storable
 from order_intake.api.access import any_of
@@ -44,7 +45,8 @@ async def put_channel(
         (await tx.load(CHANNELS, [channel_id])).put(channel)
 
     await engine.transact([f"channel|{channel_id}"], work)
-    return channel.model_dump(mode="json")
+    shown: dict[str, Any] = plain(channel)
+    return shown
 
 
 @router.get("/channels")
@@ -53,4 +55,4 @@ async def list_channels(
 ) -> dict[str, Any]:
     """All channels."""
     found = await engine.read(lambda tx: tx.find(CHANNELS, order_by=("id",)))
-    return {"items": [channel.model_dump(mode="json") for channel in found], "next": None}
+    return {"items": plain(found), "next": None}

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Annotated
-
-from pydantic import Field
 
 from expedite_events import (
     NO_UNITS,
@@ -33,8 +30,8 @@ from order_intake.domain.refusal import Refused
 class LineQuantity(Value):
     """So many units of a line, whichever."""
 
-    line: Annotated[int, Field(ge=1, le=1_000_000)]
-    quantity: Annotated[int, Field(ge=1, le=1_000_000)]
+    line: int
+    quantity: int
 
 
 class CancelAsk(Value):
@@ -81,8 +78,8 @@ def cancel(order: Order, ask: CancelAsk, handed: Units, now: datetime, *, by: st
     )
     if order.state is State.CANCELLED or (wanted <= order.cancelled and not ask.whole):
         # All of it was cancelled before: nobody needs to be asked again.
-        done = request.model_copy(update={"cancelled": wanted})
-        return Decision(order.model_copy(update={"cancels": (*order.cancels, done)}))
+        done = request.put(cancelled=wanted)
+        return Decision(order.put(cancels=(*order.cancels, done)))
     if order.state is State.HELD and order.units <= wanted | order.cancelled:
         return cancel_at_intake(order, now, by=by, reason=ask.reason, request=request)
     return _request(order, request)
@@ -121,10 +118,8 @@ def _yes(order: Order, request: CancelRequest, event: UnitsCancelled, now: datet
         raise Illegal(f"{order.order_id}: {event.units & order.delivered!r} were delivered, then cancelled")
     if event.units <= request.cancelled and event.units <= order.cancelled:
         return already_done(order)
-    done = request.model_copy(
-        update={"cancelled": request.cancelled | event.units, "refused": request.refused - event.units}
-    )
-    state = _replace(order, done).model_copy(update={"cancelled": order.cancelled | event.units})
+    done = request.put(cancelled=request.cancelled | event.units, refused=request.refused - event.units)
+    state = _replace(order, done).put(cancelled=order.cancelled | event.units)
     return settle(state, now, policy)
 
 
@@ -133,7 +128,7 @@ def _no(order: Order, request: CancelRequest, event: CancelRefused, handed: Unit
     if not fresh:
         return already_done(order)
     refusal = Refusal(units=fresh, reason=event.reason, answered_by=event.answered_by)
-    done = request.model_copy(update={"refused": request.refused | fresh, "refusals": (*request.refusals, refusal)})
+    done = request.put(refused=request.refused | fresh, refusals=(*request.refusals, refusal))
     state = _replace(order, done)
     if request.standing or order.ended:
         return Decision(state, express=order.lane)
@@ -154,7 +149,7 @@ def _no(order: Order, request: CancelRequest, event: CancelRefused, handed: Unit
 
 
 def _request(order: Order, request: CancelRequest) -> Decision[Order]:
-    state = order.model_copy(update={"cancels": (*order.cancels, request)})
+    state = order.put(cancels=(*order.cancels, request))
     event = CancelRequested(
         order_id=order.order_id,
         request_id=request.request_id,
@@ -212,4 +207,4 @@ def _summed(lines: Iterable[LineQuantity]) -> tuple[LineQuantity, ...]:
 
 def _replace(order: Order, request: CancelRequest) -> Order:
     cancels = tuple(request if other.request_id == request.request_id else other for other in order.cancels)
-    return order.model_copy(update={"cancels": cancels})
+    return order.put(cancels=cancels)

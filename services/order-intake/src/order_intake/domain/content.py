@@ -175,8 +175,7 @@ def _clean_address(address: DraftAddress) -> DraftAddress | None:
 
 def _with(value: V, **fields: object) -> V:
     """The value with these fields, of which only the changed ones are touched."""
-    known = value.__dict__
-    changed = {name: field for name, field in fields.items() if field is not known[name] and field != known[name]}
+    changed = {name: field for name, field in fields.items() if field != getattr(value, name)}
     return value.put(**changed) if changed else value
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated
+from typing import Any
 
-from pydantic import Field
-
-from expedite_events import Decision, HoldKind, Outcome, Problem, Value, already_done
-from expedite_events.base import Money
+from expedite_events import Decision, HoldKind, Outcome, Problem, already_done
 from order_intake.domain.channel import Channel, Policy
 from order_intake.domain.content import (
     Content,
@@ -24,28 +22,28 @@ from order_intake.domain.order import Hold, Order, State, held, received, releas
 from order_intake.domain.refusal import Refused
 from order_intake.domain.verify import Products, lines_of, review, unpaid, verify
 
-Text = Annotated[str, Field(max_length=500)]
 _OUTCOME = {HoldKind.NEEDS_INFO: "completed", HoldKind.REVIEW: "withdrawn", HoldKind.UNPAID: "paid"}
 
 
-class LinePatch(Value):
-    """A correction of one line, or, without a number, a line to add."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinePatch:
+    """A correction of one line, or, without a number, a line to add. `given` are fields of `DraftLine`."""
 
-    line: Annotated[int, Field(ge=1)] | None = None
-    sku: Text | None = None
-    name: Text | None = None
-    quantity: Annotated[int, Field(ge=-(10**9), le=10**9)] | None = None
-    unit_price: Money | None = None
+    line: int | None = None
+    given: Mapping[str, Any] = field(default_factory=dict)
     remove: bool = False
 
 
-class Patch(Value):
-    """What completion may supply or correct; what is not given stays as it is."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patch:
+    """What completion may supply or correct; what is not given stays as it is. `customer` and `ship_to` are the given
+    fields of `DraftCustomer` and `DraftAddress`: a field that is given as None is taken away."""
 
-    customer: DraftCustomer | None = None
+    customer: Mapping[str, Any] = field(default_factory=dict)
+    ship_to: Mapping[str, Any] = field(default_factory=dict)
     lines: tuple[LinePatch, ...] = ()
     placed_at: datetime | None = None
-    currency: Text | None = None
+    currency: str | None = None
 
 
 def place(
@@ -159,7 +157,7 @@ def complete(
         return already_done(order)
     if order.state is not State.HELD:
         raise Refused("not-held", f"The order is {order.state} and cannot be completed any more.")
-    state = order.model_copy(update={"content": content, "urgent_mark": order.urgent_mark or channel.urgent(content)})
+    state = order.put(content=content, urgent_mark=order.urgent_mark or channel.urgent(content))
     return examine(state, channel, products, now, policy, by=by)
 
 
@@ -167,8 +165,8 @@ def patched(order: Order, patch: Patch) -> Content:
     """The content with the patch applied. Numbers of lines are kept for ever."""
     content = order.content
     updates: dict[str, object] = {}
-    if patch.customer is not None:
-        updates["customer"] = _customer(content.customer, patch.customer)
+    if patch.customer or patch.ship_to:
+        updates["customer"] = _customer(content.customer, patch)
     if patch.placed_at is not None:
         updates["placed_at"] = patch.placed_at
     if patch.currency is not None:
@@ -178,16 +176,14 @@ def patched(order: Order, patch: Patch) -> Content:
         if lines != content.lines:
             # What the channel charged was for the old lines.
             updates |= {"lines": lines, "total": None}
-    return content.model_copy(update=updates)
+    return content.put(**updates)
 
 
-def _customer(known: DraftCustomer, given: DraftCustomer) -> DraftCustomer:
-    fields = given.model_dump(exclude_unset=True, exclude={"ship_to"})
+def _customer(known: DraftCustomer, patch: Patch) -> DraftCustomer:
     address = known.ship_to
-    if given.ship_to is not None:
-        base = known.ship_to or DraftAddress()
-        address = base.model_copy(update=given.ship_to.model_dump(exclude_unset=True))
-    return clean_customer(known.model_copy(update={**fields, "ship_to": address}))
+    if patch.ship_to:
+        address = (address or DraftAddress()).put(**patch.ship_to)
+    return clean_customer(known.put(**patch.customer, ship_to=address))
 
 
 def _lines(order: Order, patches: Iterable[LinePatch]) -> tuple[DraftLine, ...]:
@@ -199,8 +195,7 @@ def _lines(order: Order, patches: Iterable[LinePatch]) -> tuple[DraftLine, ...]:
         if patch.line is not None and known is None:
             raise Refused("unknown-line", f"The order has no line {number}.", f"/lines/{index}/line")
         base = known or DraftLine(line=number)
-        fields = patch.model_dump(exclude_unset=True, exclude={"line", "remove"})
-        line = base.model_copy(update={**fields, "removed": base.removed or patch.remove})
+        line = base.put(**patch.given, removed=base.removed or patch.remove)
         if line != base and number in asked:
             # Its units are numbered and a custodian may have answered for them.
             message = f"Units of line {number} were asked to be cancelled; it cannot change any more."
@@ -236,7 +231,7 @@ def decide_review(
     state = decision.state
     if verdict == "rejected":
         return decision.and_then(cancel_at_intake(state, now, by=by, reason=f"Rejected: {reason}"))
-    approved = state.model_copy(update={"approved": {**state.approved, hold.problem.code: state.content.amount}})
+    approved = state.put(approved={**state.approved, hold.problem.code: state.content.amount})
     return decision.and_then(examine(approved, channel, products, now, policy, by=by))
 
 
@@ -246,8 +241,8 @@ def pay(
     """The payment arrived: the unpaid hold ends. A payment that is already known changes nothing."""
     if order.content.payment_state in (payment_state, "paid"):
         return already_done(order)
-    content = order.content.model_copy(update={"payment_state": payment_state})
-    state = order.model_copy(update={"content": content})
+    content = order.content.put(payment_state=payment_state)
+    state = order.put(content=content)
     if order.state is not State.HELD:
         return Decision(state, express=order.lane)
     return examine(state, channel, products, now, policy, by=by)
@@ -256,7 +251,7 @@ def pay(
 def raise_order(order: Order) -> Decision[Order]:
     """Somebody raised the order before the prioritizer saw it: announce it again on the express lane; a held order
     takes that lane when it is received."""
-    state = order if order.raised else order.model_copy(update={"raised": True})
+    state = order if order.raised else order.put(raised=True)
     if order.state is State.RECEIVED:
         return Decision(state, events=(received(state),), express=True)
     return Decision(state, outcome=Outcome.NOT_YET if order.state is State.HELD else Outcome.TOO_LATE)

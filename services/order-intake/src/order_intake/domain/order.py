@@ -7,7 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
-from pydantic import Field
+from msgspec import field
 
 from expedite_events import (
     NO_UNITS,
@@ -113,7 +113,7 @@ class Order(Value):
     raised: bool = False
     duplicate_of: str | None = None
     holds: tuple[Hold, ...] = ()
-    approved: dict[str, Decimal] = Field(default_factory=dict)  # review code -> total at its approval
+    approved: dict[str, Decimal] = field(default_factory=dict)  # review code -> total at its approval
     announced_at: datetime | None = None
     lines: tuple[OrderLine, ...] = ()  # as announced
     cancels: tuple[CancelRequest, ...] = ()

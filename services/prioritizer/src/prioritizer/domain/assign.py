@@ -131,15 +131,16 @@ def plan(order: Order, content: OrderReceived, world: World) -> tuple[dict[Stage
         # The last moment at which the fastest carrier still keeps the date; a date that cannot be kept any more asks
         # for shipping as soon as the goods are packed.
         ship = min(ship, max(prepare, asked - world.transit(country)))
-        reason = Reason(rule="promise", points=0, text=f"The channel asked for delivery by {asked:%Y-%m-%d %H:%M %Z}")
+        reason = Reason(rule="promise", points=0.0, text=f"The channel asked for delivery by {_moment(asked)}")
     else:
         tier = order.tier
         promise_by = ship + budget_of(Span.DELIVERY, tier).time
         hours = budget_of(Span.DELIVERY, tier).minutes // 60
-        ignored = f" (the date asked for, {asked:%Y-%m-%d %H:%M %Z}, is not after the order)" if asked else ""
+        ignored = f" (the date asked for, {_moment(asked)}, is not after the order)" if asked else ""
         reason = Reason(
-            rule="promise", points=0, text=f"No date asked for{ignored}: {tier} orders arrive {hours} h after shipping"
-        )
+            rule="promise", points=0.0,
+            text=f"No date asked for{ignored}: {tier} orders arrive {hours} h after shipping",
+        )  # fmt: skip
     deadlines = {
         Stage.AUDIT: due(order, Span.AUDIT, start, calendar),
         Stage.STOCK_LOCK: lock,
@@ -197,8 +198,13 @@ def lower(order: Order, priority: Priority, world: World, now: datetime) -> Deci
     return started.and_then(reschedule(order, world))
 
 
+def _moment(at: datetime) -> str:
+    """A moment as a sentence has it, with its zone: UTC or +02:00, whichever decoder made it."""
+    return f"{at:%Y-%m-%d %H:%M} {(at.tzname() or '').removeprefix('UTC') or 'UTC'}"
+
+
 def _by_hand(raised: Raise) -> Reason:
-    until = f" until {raised.expires_at:%Y-%m-%d %H:%M %Z}" if raised.expires_at else ""
+    until = f" until {_moment(raised.expires_at)}" if raised.expires_at else ""
     return Reason(
-        rule="raised-by-hand", points=0, text=f"Raised to {raised.tier} by {raised.by}{until}: {raised.reason}"
+        rule="raised-by-hand", points=0.0, text=f"Raised to {raised.tier} by {raised.by}{until}: {raised.reason}"
     )

@@ -36,7 +36,7 @@ class Hours(StrEnum):
     WORKING = "working"  # of the warehouse concerned, else of the one nearest to the customer
 
 
-class Budget(Value):
+class Budget(Value, dict=True):
     """A row of the table: `minutes` of `hours` for `span` of orders of `tier`."""
 
     span: Span

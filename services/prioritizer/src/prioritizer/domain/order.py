@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from pydantic import Field
+from msgspec import field
 
 from expedite_events import (
     NO_UNITS,
@@ -143,15 +143,15 @@ class Order(Value):
     express: bool = False  # the lane of that urgency
     base_tier: Tier = Tier.REGULAR  # what the rules alone say
     raised: Raise | None = None
-    holds: dict[str, Hold] = Field(default_factory=dict)
-    fulfilments: dict[str, FulfilmentOrder] = Field(default_factory=dict)
-    parcels: dict[str, Parcel] = Field(default_factory=dict)
-    transfers: dict[str, Transfer] = Field(default_factory=dict)
+    holds: dict[str, Hold] = field(default_factory=dict)
+    fulfilments: dict[str, FulfilmentOrder] = field(default_factory=dict)
+    parcels: dict[str, Parcel] = field(default_factory=dict)
+    transfers: dict[str, Transfer] = field(default_factory=dict)
     backorders: tuple[Backorder, ...] = ()
     short_at: datetime | None = None
-    asks: dict[str, Ask] = Field(default_factory=dict)
-    settled: dict[str, Units] = Field(default_factory=dict)  # by request id: units for which it was answered with no
-    told: dict[str, Told] = Field(default_factory=dict)  # by clock id
+    asks: dict[str, Ask] = field(default_factory=dict)
+    settled: dict[str, Units] = field(default_factory=dict)  # by request id: units for which it was answered with no
+    told: dict[str, Told] = field(default_factory=dict)  # by clock id
     rings_at: datetime | None = None  # the timer that is set
     ended_at: datetime | None = None
 

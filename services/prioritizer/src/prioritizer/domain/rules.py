@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
-from expedite_events import Reason, Tier, Value
+from expedite_events import Reason, Tier, Value, checked
 
 RULES_VERSION = 1
 
@@ -32,7 +32,7 @@ _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
-class Rule(Value):
+class Rule(Value, dict=True):
     """One row. `when` maps a fact, or a fact and a comparison (`total__gte`), to the value it is compared with; `reason`
     is a sentence with the facts' names in braces."""
 
@@ -65,7 +65,7 @@ class Rule(Value):
 
 
 RULES: tuple[Rule, ...] = tuple(
-    Rule.model_validate(row)
+    checked(Rule, row)
     for row in (
         # Tiers
         {"rule": "urgent-mark", "when": {"urgent_mark": True}, "tier": "urgent", "express": True,
@@ -107,7 +107,7 @@ RULES: tuple[Rule, ...] = tuple(
 )  # fmt: skip
 
 
-_DEFAULT = Reason(rule="default", points=0, text="No rule asks for another tier")
+_DEFAULT = Reason(rule="default", points=0.0, text="No rule asks for another tier")
 _TIERS = tuple(sorted((r for r in RULES if r.tier), key=lambda r: (r.tier or Tier.LOW).rank))
 _POINTS = tuple(r for r in RULES if r.points)
 
@@ -124,7 +124,7 @@ def tier_of(facts: Facts) -> tuple[Tier, bool, tuple[Reason, ...]]:
 def score_of(facts: Facts) -> tuple[float, tuple[Reason, ...]]:
     """The score inside the tier, higher first, and the points it is the sum of."""
     fired = [rule for rule in _POINTS if rule.fires(facts)]
-    return sum(rule.points for rule in fired), tuple(rule.explain(facts) for rule in fired)
+    return sum((rule.points for rule in fired), 0.0), tuple(rule.explain(facts) for rule in fired)
 
 
 class _Words(dict[str, Any]):

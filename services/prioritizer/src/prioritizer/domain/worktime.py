@@ -12,7 +12,7 @@ from functools import cached_property
 from itertools import islice
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import field_validator
+from msgspec.structs import force_setattr
 
 from expedite_events import Value, WarehouseChanged
 
@@ -22,7 +22,7 @@ _ENDS = 1000  # how many answers a calendar keeps
 _WINDOWS = 8  # how many are worked out at once: more than any budget but the longest asks for
 
 
-class WorkCalendar(Value):
+class WorkCalendar(Value, dict=True):
     """When a place works. `closes` at or before `opens` means the window ends on the next day (a night shift; equal
     times: open around the clock on that day). A night window belongs to the day it begins on. Without any working day
     the calendar counts every hour, as the alternative is a deadline that never comes."""
@@ -43,28 +43,18 @@ class WorkCalendar(Value):
         """Ends of budgets by start: an order asks for the same one several times, and so do orders that came together."""
         return {}
 
-    @field_validator("time_zone")
-    @classmethod
-    def _known_zone(cls, name: str) -> str:
+    def __post_init__(self) -> None:
         try:
-            ZoneInfo(name)
+            ZoneInfo(self.time_zone)
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-            raise ValueError(f"{name!r} is not an IANA time zone") from error
-        return name
-
-    @field_validator("opens", "closes")
-    @classmethod
-    def _time_of_day(cls, text: str) -> str:
-        if _clock(text) > _DAY:
-            raise ValueError(f"{text} is not a time of day (00:00 to 24:00)")
-        return text
-
-    @field_validator("working_days")
-    @classmethod
-    def _weekdays(cls, days: tuple[int, ...]) -> tuple[int, ...]:
-        if any(not 0 <= day <= 6 for day in days):
+            raise ValueError(f"{self.time_zone!r} is not an IANA time zone") from error
+        for text in (self.opens, self.closes):
+            if _clock(text) > _DAY:
+                raise ValueError(f"{text} is not a time of day (00:00 to 24:00)")
+        if any(not 0 <= day <= 6 for day in self.working_days):
             raise ValueError("working days are 0 (Monday) to 6 (Sunday)")
-        return tuple(sorted(set(days)))
+        # Equal calendars are equal values, in whatever order their days came.
+        force_setattr(self, "working_days", tuple(sorted(set(self.working_days))))
 
     @classmethod
     def of(cls, warehouse: WarehouseChanged) -> WorkCalendar:

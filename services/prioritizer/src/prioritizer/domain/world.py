@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
+from msgspec.structs import asdict
+
 from expedite_events import (
     CarrierChanged,
     CarrierService,
@@ -126,7 +128,7 @@ class Person(Value):
     active: bool = True
 
     def changed(self) -> PersonChanged:
-        return PersonChanged.model_validate(self.model_dump())
+        return PersonChanged(**asdict(self))
 
 
 People = Mapping[str, Person]

@@ -7,7 +7,7 @@ them away, and `UnitsCancelled` follows the confirmed put-back.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from expedite_events import (
     CancelRefused,
@@ -55,22 +55,15 @@ def receive(leg: OrderLeg, event: Packed, desk: Desk, now: datetime) -> Decision
             raise Illegal(f"{event.parcel_id} was announced with other units before")
         again = buy_what_is_missing(leg, desk, now)
         return again if again.effects else Decision(again.state, outcome=Outcome.ALREADY_DONE)
-    parcel = _ANY_PARCEL.put(
+    parcel = Parcel(
         parcel_id=event.parcel_id, fulfilment_order_id=event.fulfilment_order_id, warehouse_id=event.warehouse_id,
         goods=event.goods, box=event.box, weight_g=event.weight_g, valuable=event.valuable, packed_by=event.packed_by,
-        packed_at=event.packed_at, packed=event.units, **({"settled": event.settled} if event.settled else {}),
+        packed_at=event.packed_at, packed=event.units, settled=event.settled,
     )  # fmt: skip
     decision = Decision(leg.put(brief=event.brief, urgency=urgency, parcels=(*leg.parcels, parcel)))
     for request in leg.requests:
         decision = decision.and_then(_settle(decision.state, parcel.parcel_id, request, now))
     return decision.and_then(buy_what_is_missing(decision.state, desk, now))
-
-
-# Unchecked copies of it are parcels: everything in them comes from an event that was checked.
-_ANY_PARCEL = Parcel(
-    parcel_id="", fulfilment_order_id="", warehouse_id="", goods=(), box="", weight_g=0, valuable=False, packed_by="",
-    packed_at=datetime.fromtimestamp(0, UTC), packed=Units(),
-)  # fmt: skip
 
 
 def cancel(leg: OrderLeg, event: CancelRequested, now: datetime) -> Decision[OrderLeg]:

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
-from pydantic import Field
+import msgspec
 
 from expedite_events import CarrierChanged, CarrierService, Decision, ProductChanged, Value, WarehouseChanged
 from expedite_events.base import Address, LineGoods
@@ -30,8 +30,8 @@ class Carrier(Value):
     base_url: str
     webhook_format: str = "native"
     services: tuple[CarrierService, ...] = ()
-    reliability: Annotated[float, Field(ge=0, le=1)] = 1.0
-    names: dict[str, str] = Field(default_factory=dict)
+    reliability: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
+    names: dict[str, str] = msgspec.field(default_factory=dict)
     revision: int = 0
     active: bool = True
     batch: bool = True
@@ -137,7 +137,7 @@ class Desk:
 
 def told(address: Address) -> dict[str, str]:
     """An address as carriers are told it: without what is not there."""
-    return {name: value for name, value in address.__dict__.items() if value}
+    return {name: value for name, value in msgspec.structs.asdict(address).items() if value}
 
 
 def next_cut_off(site: WarehouseChanged, carrier_id: str, now: datetime) -> datetime | None:

@@ -9,7 +9,7 @@ not sell on them, all are asked as if there had been none.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -196,27 +196,20 @@ def bought(leg: OrderLeg, parcel_id: str, data: Data, request: Data, now: dateti
     if parcel is None:
         return Decision(leg)
     offer = request["offer"]
-    address = {"tracking_url": data["tracking_url"]} if "tracking_url" in data else {}
     cost = Decimal(str(data.get("cost", offer["price"]))).quantize(CENT_PARTS)
-    label = _ANY_LABEL.put(
+    label = Label(
         label_id=data["label_id"], carrier_id=offer["carrier_id"], base_url=request["base_url"],
-        service=offer["service"], service_name=offer["name"], tracking_number=data["tracking_number"], cost=cost,
-        currency=data.get("currency", offer["currency"]), leaves_at=datetime.fromisoformat(offer["leaves_at"]),
-        expected_at=datetime.fromisoformat(offer["arrives_at"]), chosen_because=request["because"], **address,
-        **_cover(offer.get("insured", False), offer.get("signature", False)),
+        service=offer["service"], service_name=offer["name"], tracking_number=data["tracking_number"],
+        tracking_url=data.get("tracking_url"), cost=cost, currency=data.get("currency", offer["currency"]),
+        leaves_at=datetime.fromisoformat(offer["leaves_at"]), expected_at=datetime.fromisoformat(offer["arrives_at"]),
+        insured=offer.get("insured", False), signature=offer.get("signature", False),
+        chosen_because=request["because"],
     )  # fmt: skip
     if parcel.station is not Station.DOCK or not parcel.packed or leg.over is not None:
         parcel = parcel.put(label_state=LabelState.NONE)
         return Decision(leg.with_parcel(parcel), effects=(void(label, parcel_id),))
     parcel = parcel.put(label=label, label_state=LabelState.BOUGHT, expected_at=label.expected_at)
     return Decision(leg.with_parcel(parcel if parcel.problem is None else parcel.put(problem=None)))
-
-
-# Unchecked copies of it are labels: what the carrier said was checked when it came, the rest is our own.
-_ANY_LABEL = Label(
-    label_id="", carrier_id="", base_url="", service="", service_name="", tracking_number="", cost=Decimal(0),
-    currency="", leaves_at=datetime.fromtimestamp(0, UTC), expected_at=datetime.fromtimestamp(0, UTC), chosen_because="",
-)  # fmt: skip
 
 
 def not_quoted(leg: OrderLeg, parcel_id: str, subject: str, error: str, now: datetime) -> Decision[OrderLeg]:

@@ -59,7 +59,11 @@ def moment(value: object, field: str) -> datetime:
         raise Unreadable(f"{field} is not an ISO 8601 time: {value[:40]!r}") from None
     if not 2000 <= parsed.year < 2200:  # sums with times near the ends of the calendar overflow
         raise Unreadable(f"{field} is not a plausible time: {value[:40]!r}")
-    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+    offset = parsed.utcoffset()
+    if offset is None:
+        return parsed.replace(tzinfo=UTC)
+    # JSON has offsets of whole minutes only.
+    return parsed.astimezone(UTC) if offset.seconds % 60 or offset.microseconds else parsed
 
 
 def text(value: object) -> str | None:
