@@ -15,11 +15,17 @@ from expedite_local.ports import PortPlan
 from expedite_local.services import Service, find
 
 HOST = "127.0.0.1"
-STANDARD_NICE = 5
-"""Standard lanes yield the processor to everything that carries urgent orders."""
-WATCHING_NICE = 10
+STANDARD_NICE = 14
+"""Standard lanes yield the processor to everything that carries urgent orders: express lanes, the API where orders come in,
+and the servers, in which whoever holds what an urgent order needs must get on."""
+LOCKING_NICE = 5
+"""An urgent order waits for the shelves that inventory's standard lane has locked: it must not be the last to go on."""
+API_NICE = 10
+WATCHING_NICE = 18
 """Who only tells and shows yields to who moves goods; behind, it takes an order's events together, at less cost each."""
 WATCHING = ("notifier", "control-tower")
+LOCKING = ("inventory",)
+ENTRANCE = ("order-intake",)
 SERVICE_STOP_SECONDS = 4
 """What a service may take for its worker, and again for open requests, before the supervisor's ten seconds end."""
 
@@ -138,8 +144,12 @@ class Plan:
 
 
 def _niceness(service: str, role: str) -> int:
-    if role != "standard":
+    if role == "express" or (role == "api" and service in ENTRANCE):
         return 0
+    if role == "api":
+        return API_NICE
+    if service in LOCKING:
+        return LOCKING_NICE
     return WATCHING_NICE if service in WATCHING else STANDARD_NICE
 
 

@@ -7,7 +7,7 @@ or commits a transaction.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -122,6 +122,7 @@ class Tx:
         self._timers: dict[tuple[str, str, int], TimerRow] = {}
         self._cancelled: list[CancelTimer] = []
         self._effects: dict[UUID, EffectRow] = {}
+        self._last: list[Callable[[], Awaitable[None]]] = []
 
     @property
     def now(self) -> datetime:
@@ -180,6 +181,11 @@ class Tx:
     def add(self, collection: Collection[S], state: S) -> None:
         """Write a document once (a movement, a log row); an existing key stays as it is."""
         self._added.setdefault(collection.name, (collection, {}))[1].setdefault(collection.key_of(state), state)
+
+    def at_last(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do this when everything else is written, right before the commit: for rows that others wait for, which it locks
+        and writes by itself with the primitives of `session`. Raising `Transient` runs the transaction again."""
+        self._last.append(work)
 
     def apply(self, cause: Cause, book: Book[S], decision: Decision[S]) -> None:
         """Put the decision's state into the book and emit what it says."""
@@ -260,6 +266,8 @@ class Tx:
             await self.session.effects(list(self._effects.values()))
         if self._envelopes:
             await self.session.emit(list(self._envelopes.values()))
+        for work in self._last:
+            await work()
 
     @property
     def emitted(self) -> tuple[Envelope, ...]:

@@ -36,7 +36,7 @@ from expedite_messaging.collection import Book
 from expedite_messaging.handlers import Handlers
 from expedite_messaging.tx import Tx
 from inventory import jobs
-from inventory.domain import custody
+from inventory.domain import custody, plain
 from inventory.domain.bookings import Booking, BookingLine, book_in
 from inventory.domain.order import Order
 from inventory.domain.stock import Because, ShelfKey
@@ -52,16 +52,50 @@ handlers.every(2.0)(jobs.publish_levels)
 
 async def serve(batch: Batch[Received[Any]], tx: Tx) -> None:
     """Everything that is heard of orders: one load and one save of each order and shelf, however much is heard of it at
-    once. What may free stock or call work off comes first, then the new orders, most urgent first (D2)."""
+    once."""
     # Our own answers to cancels come back too and mean nothing new.
     heard = [r for r in batch if not (isinstance(r.event, UnitsCancelled) and r.sender == handlers.service)]
     orders = await tx.load(ORDERS, [r.key for r in heard])
+    if await _plain(heard, orders, tx):
+        return
     room = await _room(heard, orders, tx)
-    new = sorted((r for r in heard if isinstance(r.event, PriorityAssigned)), key=lambda r: r.event.urgency.sort_key)
-    for received in (*(r for r in heard if not isinstance(r.event, PriorityAssigned)), *new):
-        cause = Because(type(received.event).__name__, str(received.id), tx.now, received.key)
-        room.apply(received, orders, decide(orders[received.key], received, room.world, cause))
+    for received in sorted(heard, key=_turn):
+        room.apply(received, orders, decide(orders[received.key], received, room.world, _because(received, tx)))
     room.save()
+
+
+async def _plain(heard: Sequence[Received[Any]], orders: Book[Order], tx: Tx) -> bool:
+    """Serve all of these events by plain decisions. False, with nothing done, when one of them is not plain."""
+    if len({r.key for r in heard}) < len(heard) or any(type(r.event) not in (PriorityAssigned, Packed) for r in heard):
+        return False
+    skus: set[str] = set()
+    shelves: set[ShelfKey] = set()
+    for received in heard:
+        _reach(orders[received.key], received.event, skus, shelves)
+    room = await Stockroom.unlocked(tx, skus, shelves)
+    if room is None:
+        return False
+    decided: list[tuple[Received[Any], Decision[Order]]] = []
+    # Goods are packed first, as in `serve`: what leaves a shelf frees nothing, but its movements come in that order.
+    for received in sorted(heard, key=_turn):
+        decision = plain.decide(orders[received.key], received.event, room.world, _because(received, tx))
+        if decision is None:
+            return False
+        decided.append((received, decision))
+    for received, decision in decided:
+        room.apply(received, orders, decision)
+    room.save()
+    return True
+
+
+def _turn(received: Received[Any]) -> tuple[Any, ...]:
+    """What may free stock or call work off comes first, then the new orders, most urgent first (D2)."""
+    event = received.event
+    return (1, *event.urgency.sort_key) if isinstance(event, PriorityAssigned) else (0,)
+
+
+def _because(received: Received[Any], tx: Tx) -> Because:
+    return Because(type(received.event).__name__, str(received.id), tx.now, received.key)
 
 
 for _event in (

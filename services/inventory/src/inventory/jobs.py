@@ -11,7 +11,7 @@ from expedite_messaging.engine import Engine, KeyParked
 from expedite_messaging.tx import Tx
 from inventory.domain import custody
 from inventory.domain.backorder import Backorder
-from inventory.domain.stock import Because
+from inventory.domain.stock import Because, Shelf
 from inventory.shelves import Stockroom
 from inventory.store import BACKORDERS, ORDERS, QUEUE, SHELVES
 
@@ -92,25 +92,20 @@ async def _queue(tx: Tx, skus: Sequence[str], limit: int) -> list[Backorder]:
 async def publish_levels(engine: Engine) -> None:
     """StockLevelChanged for every shelf that changed since the last time: coalesced, one revision per shelf."""
     for _ in range(MAX_PASSES):
-        stale = await engine.read(
-            lambda tx: tx.find(SHELVES, {"dirty": True}, order_by=["sku", "warehouse_id"], limit=SHELVES_A_PASS)
-        )
-        if not stale:
+        if not await engine.transact([], _publish):
             return
-        keys = [(shelf.sku, shelf.warehouse_id) for shelf in stale]
-        await engine.transact([], partial(_publish, keys=keys))
 
 
-async def _publish(tx: Tx, keys: Sequence[tuple[str, str]]) -> None:
-    book = await tx.load(SHELVES, keys)
+async def _publish(tx: Tx) -> bool:
+    """Say the levels of some shelves as they are, and lock the shelves only to note it: what changed meanwhile is said next
+    time. False when none has changed."""
+    stale = await tx.find(SHELVES, {"dirty": True}, order_by=["sku", "warehouse_id"], limit=SHELVES_A_PASS)
+    if not stale:
+        return False
     totals: dict[str, int] = {}
-    for shelf in await tx.find(SHELVES, {"sku": sorted({sku for sku, _ in keys})}):
+    for shelf in await tx.find(SHELVES, {"sku": sorted({shelf.sku for shelf in stale})}):
         totals[shelf.sku] = totals.get(shelf.sku, 0) + shelf.backordered
-    for key in keys:
-        shelf = book[key]
-        if not shelf.dirty:
-            continue
-        published = shelf.put(dirty=False, level_revision=shelf.level_revision + 1)
+    for shelf in stale:
         event = StockLevelChanged(
             sku=shelf.sku,
             warehouse_id=shelf.warehouse_id,
@@ -120,7 +115,19 @@ async def _publish(tx: Tx, keys: Sequence[tuple[str, str]]) -> None:
             in_count=shelf.in_count,
             quality_check=shelf.quality_check,
             backordered=totals.get(shelf.sku, 0),
-            revision=published.level_revision,
+            revision=shelf.level_revision + 1,
             at=tx.now,
         )
-        tx.apply(Root(key=event.key), book, Decision(published, (event,)))
+        tx.emit(Root(key=event.key), Decision(shelf, (event,)))
+    tx.at_last(partial(_note_published, tx, stale))
+    return True
+
+
+async def _note_published(tx: Tx, said: Sequence[Shelf]) -> None:
+    """Only one replica publishes at a time, so nobody else counts revisions."""
+    there = await tx.session.fetch(SHELVES, [SHELVES.key_of(shelf) for shelf in said], True)
+    noted = []
+    for shelf in said:
+        now = there[SHELVES.key_of(shelf)]
+        noted.append(now.put(dirty=now.seq != shelf.seq, level_revision=shelf.level_revision + 1))
+    await tx.session.update(SHELVES, noted)

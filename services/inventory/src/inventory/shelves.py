@@ -1,7 +1,9 @@
 """The shell around decisions: load and lock what they look at, save what they changed.
 
-Shelves are locked last, after everything else was read and parsed, and released by the commit: on a hot SKU the time in
-between is what others wait for, urgent orders among them.
+Shelves are locked last and released by the commit: on a hot SKU the time in between is what others wait for, urgent orders
+among them. Decisions that may look anywhere lock them when everything else was read (`exact`, `sourcing`). The plain ones,
+which are nearly all, hold whatever else happens to a shelf as long as enough is left on it: they are made on shelves as they
+were read, which are locked only when everything else is written (`unlocked`).
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from expedite_events import Decision, Units
 from expedite_messaging.cause import Cause
 from expedite_messaging.collection import Book
+from expedite_messaging.engine import Transient
 from expedite_messaging.tx import Tx
 from inventory.domain.backorder import Backorder, queue_rows
 from inventory.domain.order import Content, Order, Status, by_line
@@ -33,6 +36,9 @@ class Stockroom:
         self, tx: Tx, shelves: Book[Shelf], contents: Book[Content], queue: Book[Backorder], world: World
     ) -> None:
         self._tx, self._shelves, self._contents, self._queue, self.world = tx, shelves, contents, queue, world
+        self._sourced: list[str] | None = (
+            None  # SKUs that orders were given of; None when the shelves are locked already
+        )
 
     @classmethod
     async def exact(cls, tx: Tx, keys: Iterable[ShelfKey], orders: Iterable[str] = ()) -> Stockroom:
@@ -73,6 +79,22 @@ class Stockroom:
             room.world.ahead = await _ahead(tx, room.world, contested, _pieces(deciding))
         return room
 
+    @classmethod
+    async def unlocked(cls, tx: Tx, skus: Iterable[str], also: Iterable[ShelfKey]) -> Stockroom | None:
+        """The shelves of these SKUs as they are, for plain decisions; None when one of them is contested: somebody may come
+        first."""
+        names = sorted(set(skus))
+        warehouses = tuple(await tx.find(WAREHOUSES, order_by=["warehouse_id"])) if names else ()
+        keys = {(sku, w.warehouse_id) for sku in names for w in warehouses}.union(also)
+        found = await tx.session.fetch(SHELVES, sorted(keys), False)
+        stock = StockBook({(shelf.sku, shelf.warehouse_id): shelf for shelf in found.values()})
+        world = World(stock, warehouses, tx.now, POLICY)
+        if any(stock.backordered(sku, [w.warehouse_id for w in warehouses]) for sku in names):
+            return None
+        room = cls(tx, await tx.load(SHELVES, ()), await tx.load(CONTENTS, ()), await tx.load(BACKORDERS, ()), world)
+        room._sourced = names
+        return room
+
     def apply(self, cause: Cause, orders: Book[Order], decision: Decision[Order]) -> bool:
         """Save an order's decision with its places in the backorder queue, and emit it. Whether anything changed."""
         after = decision.state
@@ -87,13 +109,30 @@ class Stockroom:
 
     def save(self) -> None:
         """Put the changed shelves, their movements and what was learnt of orders into the transaction."""
-        for shelf in self.world.stock.changed():
-            self._shelves.put(shelf)
-        for row in self.world.stock.movements():
-            self._tx.add(MOVEMENTS, row)
+        if self._sourced is None:
+            for shelf in self.world.stock.changed():
+                self._shelves.put(shelf)
+            for row in self.world.stock.movements():
+                self._tx.add(MOVEMENTS, row)
+        else:
+            self._tx.at_last(self._settle)
         for order_id, content in self.world.contents.items():
             if self._contents.get(order_id) is not content:
                 self._contents.put(content)
+
+    async def _settle(self) -> None:
+        """Lock the shelves that plain decisions moved goods on, and move them. Whoever writes a backorder of a SKU holds all
+        its shelves: none can come while one of them is locked. Raises `Transient` when a decision does not hold any more:
+        it is made again on what is there now."""
+        stock, session = self.world.stock, self._tx.session
+        if not stock.touched:
+            return
+        there = await session.fetch(SHELVES, stock.touched, True)
+        demand = {"sku": self._sourced or [], "backordered__gt": 0}
+        if not stock.rebase(there) or (self._sourced and await session.count(SHELVES, demand, 1)):
+            raise Transient("goods went to somebody else meanwhile")
+        await session.update(SHELVES, sorted(stock.changed(), key=SHELVES.key_of))
+        await session.add(MOVEMENTS, stock.movements())
 
 
 async def _ahead(tx: Tx, world: World, skus: Sequence[str], moving: Mapping[str, int]) -> dict[str, list[Waiting]]:

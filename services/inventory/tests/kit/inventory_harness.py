@@ -32,6 +32,7 @@ from inventory.domain.order import Content, Order, Status
 from inventory.domain.stock import Because, Shelf
 from inventory.handlers import handlers
 from inventory.shelves import Stockroom
+from inventory.store import ORDERS, WAREHOUSES
 
 
 def warehouse(warehouse_id: str, country: str, serves: Sequence[str] = (), **more: Any) -> WarehouseChanged:
@@ -40,6 +41,35 @@ def warehouse(warehouse_id: str, country: str, serves: Sequence[str] = (), **mor
         warehouse_id=warehouse_id, name=warehouse_id, address=address, time_zone="Europe/London", opens="06:00",
         closes="22:00", serves=tuple(serves), **more,
     )  # fmt: skip
+
+
+async def prepare(engine: Any, stock: dict[tuple[str, str], int]) -> None:
+    """Warehouses and opening stock in a database of its own."""
+
+    async def work(tx: Tx) -> None:
+        book = await tx.load(WAREHOUSES, ["LON", "MAN"])
+        for warehouse_id in ("LON", "MAN"):
+            book.put(warehouse(warehouse_id, "GB", ["GB"]))
+        room = await Stockroom.exact(tx, stock)
+        lines = tuple(BookingLine(sku=s, warehouse_id=w, quantity=n) for (s, w), n in stock.items())
+        book_in(room.world.stock, Because("opening", "1", tx.now), lines)
+        room.save()
+
+    await engine.transact([], work)
+
+
+async def sound(engine: Any, skus: list[str]) -> None:
+    for verdict in await audit.check(engine, skus):
+        assert verdict.conserved, verdict.leaks
+
+
+async def held(engine: Any, order_ids: list[str]) -> dict[str, int]:
+    """Units by status over these orders."""
+    out: dict[str, int] = {}
+    for order in await engine.read(lambda tx: tx.load(ORDERS, order_ids)):
+        for segment in order.segments:
+            out[segment.status.value] = out.get(segment.status.value, 0) + len(segment.units)
+    return out
 
 
 class Harness:

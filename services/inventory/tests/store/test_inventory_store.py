@@ -9,19 +9,20 @@ from typing import Any
 import asyncpg
 import inventory_harness as kit
 import pytest
+from inventory_harness import held, prepare, sound
 
 from expedite_chassis.testing import client
 from expedite_events import Lane, Tier
 from expedite_messaging.migrate import drift
 from expedite_messaging.testing import create_database, drop_database, postgres_engine
 from expedite_messaging.tx import Tx
-from inventory import audit, jobs
+from inventory import jobs
 from inventory.domain.bookings import BookingLine, book_in
 from inventory.domain.stock import Because
 from inventory.handlers import handlers
 from inventory.main import spec
 from inventory.shelves import Stockroom
-from inventory.store import BACKORDERS, ORDERS, SHELVES, WAREHOUSES
+from inventory.store import BACKORDERS, SHELVES
 
 
 @pytest.fixture
@@ -29,35 +30,6 @@ async def url() -> Any:
     made = await create_database("inventory")
     yield made
     await drop_database(made)
-
-
-async def prepare(engine: Any, stock: dict[tuple[str, str], int]) -> None:
-    """Warehouses and opening stock."""
-
-    async def work(tx: Tx) -> None:
-        book = await tx.load(WAREHOUSES, ["LON", "MAN"])
-        for warehouse_id in ("LON", "MAN"):
-            book.put(kit.warehouse(warehouse_id, "GB", ["GB"]))
-        room = await Stockroom.exact(tx, stock)
-        lines = tuple(BookingLine(sku=s, warehouse_id=w, quantity=n) for (s, w), n in stock.items())
-        book_in(room.world.stock, Because("opening", "1", tx.now), lines)
-        room.save()
-
-    await engine.transact([], work)
-
-
-async def sound(engine: Any, skus: list[str]) -> None:
-    for verdict in await audit.check(engine, skus):
-        assert verdict.conserved, verdict.leaks
-
-
-async def held(engine: Any, order_ids: list[str]) -> dict[str, int]:
-    """Units by status over these orders."""
-    out: dict[str, int] = {}
-    for order in await engine.read(lambda tx: tx.load(ORDERS, order_ids)):
-        for segment in order.segments:
-            out[segment.status.value] = out.get(segment.status.value, 0) + len(segment.units)
-    return out
 
 
 async def test_two_engines_never_oversell_a_hot_sku(url: str) -> None:

@@ -7,10 +7,18 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from expedite_events import Decision, Packed, PriorityAssigned, StockReserved, Units
+from expedite_events import Decision, Illegal, Packed, PriorityAssigned, StockReserved, Units
 from inventory.domain.order import Content, FulfilmentOrder, Order, Segment, Status, goods_of
 from inventory.domain.stock import Because, Bucket
 from inventory.domain.world import World
+
+
+def decide(order: Order, event: PriorityAssigned | Packed, world: World, because: Because) -> Decision[Order] | None:
+    """The plain decision of an event, if it is a plain case in the world as it is."""
+    try:
+        return (reserve if isinstance(event, PriorityAssigned) else packed)(order, event, world, because)  # type: ignore[arg-type]
+    except Illegal:
+        return None  # judged where the shelves are locked
 
 
 def reserve(order: Order, event: PriorityAssigned, world: World, because: Because) -> Decision[Order] | None:

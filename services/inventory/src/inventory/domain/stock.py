@@ -264,6 +264,33 @@ class StockBook:
         """The fill of this SKU is done: nothing waits that could be served."""
         self._level((sku, warehouse_id))["fill_wanted"] = False
 
+    @property
+    def touched(self) -> list[ShelfKey]:
+        """The shelves with movements, in key order."""
+        return sorted(self._changes)
+
+    def rebase(self, shelves: Mapping[ShelfKey, Shelf]) -> bool:
+        """Make the movements start from these shelves instead of those they were decided on. False when one of them is not
+        possible there: then what was decided does not hold, and nothing of this book may be saved."""
+        for key, changes in self._changes.items():
+            shelf = shelves.get(key)
+            if shelf is None:
+                return False
+            if shelf == self._before[key]:
+                continue
+            level, moved = asdict(shelf), list[Change]()
+            for change in changes:
+                buckets = {name: (delta, level[name] + delta) for name, (delta, _) in change.buckets.items()}
+                if any(value < 0 for value in (after for _, after in buckets.values())):
+                    return False
+                level.update((name, after) for name, (_, after) in buckets.items())
+                moved.append(change.put(buckets=buckets))
+            level["seq"] += len(moved)
+            level["dirty"] = True
+            level["fill_wanted"] |= self._levels[key]["fill_wanted"]
+            self._before[key], self._levels[key], self._changes[key] = shelf, level, moved
+        return True
+
     def changed(self) -> list[Shelf]:
         """The shelves that differ from what was loaded."""
         return [after for key, level in self._levels.items() if (after := Shelf(**level)) != self._before[key]]
