@@ -19,6 +19,7 @@ from expedite_messaging.connection import Connections, calling, lost, to_the_end
 from expedite_messaging.engine import Engine, Transient
 from expedite_messaging.handlers import Handlers
 from expedite_messaging.handoff import Handoff
+from expedite_messaging.haste import Haste
 from expedite_messaging.masters import Masters
 from expedite_messaging.session import PostgresSession
 from expedite_messaging.tx import Tx
@@ -78,14 +79,14 @@ class PostgresEngine(Engine):
         self.service, self.handlers, self.masters = handlers.service, handlers, Masters()
         self.connections = Connections(url, application or handlers.service, pool_size)
         self.wake = Wake(self.connections)
-        self.handoff = Handoff()
+        self.handoff, self.haste = Handoff(), Haste()
         self.transactions = 0
         self.retries = 0
 
     @asynccontextmanager
     async def begin(self, *, write: bool = True) -> AsyncIterator[PostgresSession]:
         async with self.connections.connection() as raw:
-            session = self.session_type(raw, self.handoff)
+            session = self.session_type(raw, self.handoff, self.haste)
             try:
                 if write:
                     await calling(raw.execute(_BEGIN_WRITE))
@@ -95,8 +96,12 @@ class PostgresEngine(Engine):
                 yield session
             except BaseException:
                 await to_the_end(_rollback(raw))
+                self.haste.calm()
                 raise
-            await to_the_end(self._commit(raw, session.xact))
+            try:
+                await to_the_end(self._commit(raw, session.xact))
+            finally:
+                self.haste.calm()
             self.transactions += 1
             self.handoff.give(session.taken)
 

@@ -18,6 +18,7 @@ from expedite_messaging.collection import Collection, Key
 from expedite_messaging.connection import calling
 from expedite_messaging.engine import DeliverySession
 from expedite_messaging.handoff import LEASE_S, Handoff
+from expedite_messaging.haste import Haste
 from expedite_messaging.records import outbox_headers, pack_headers, record_of, shard_of, unpack_headers
 from expedite_messaging.statements import find_statement, sql_of
 from expedite_messaging.tx import EffectRow, TimerRow, Where
@@ -126,12 +127,15 @@ class PostgresSession(DeliverySession):
     """The primitives over a raw asyncpg connection in a transaction. `xact` names the transaction once keys are locked:
     by it the outcome of a commit whose answer was lost can be asked for."""
 
-    def __init__(self, connection: Any, handoff: Handoff | None = None) -> None:
-        self.connection, self._handoff = connection, handoff or Handoff()
+    def __init__(self, connection: Any, handoff: Handoff | None = None, haste: Haste | None = None) -> None:
+        self.connection, self._handoff, self._haste = connection, handoff or Handoff(), haste or Haste()
         self.taken: list[EffectRow] = []  # effects this process performs itself, once they are committed
         self.xact: str | None = None
         self.now: datetime
         self._locked: set[str] = set()
+
+    def hurry(self) -> None:
+        self._haste.hurry()
 
     async def _fetch(self, sql: str, *args: Any) -> list[Any]:
         rows: list[Any] = await calling(self.connection.fetch(sql, *args))

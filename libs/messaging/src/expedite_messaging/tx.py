@@ -101,6 +101,9 @@ class Session(ABC):
     async def emit(self, envelopes: Sequence[Envelope]) -> None:
         """Ledger and outbox rows, in order; numbers each key's `sequence`."""
 
+    def hurry(self) -> None:  # noqa: B027 - most sessions have nobody to be nice to
+        """From here to the end of the transaction others wait for what it has locked."""
+
     @abstractmethod
     async def timers(self, set_: Sequence[TimerRow], cancel: Sequence[CancelTimer]) -> None:
         """Cancel, then set."""
@@ -266,6 +269,8 @@ class Tx:
             await self.session.effects(list(self._effects.values()))
         if self._envelopes:
             await self.session.emit(list(self._envelopes.values()))
+        if self._last:
+            self.session.hurry()
         for work in self._last:
             await work()
 

@@ -1,0 +1,44 @@
+"""Priority inheritance: who holds rows that urgent work waits for must not wait for the processor.
+
+Standard workers run nicely. While one of them holds such rows it runs like those who wait, if the system lets it: taking
+niceness back is a privilege on Linux. Without it the worker just stays nice.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_AUTOGROUP = Path("/proc/self/autogroup")
+
+
+class Haste:
+    """The niceness of this process, put aside and taken up again."""
+
+    def __init__(self) -> None:
+        self._nice = os.getpriority(os.PRIO_PROCESS, 0)
+        self._possible = self._nice > 0
+        self._hurried = False
+
+    def hurry(self) -> None:
+        """Be like those who wait."""
+        if self._possible and not self._hurried:
+            self._hurried = self._be(0)
+            self._possible = self._hurried
+
+    def calm(self) -> None:
+        """Be nice again."""
+        if self._hurried:
+            self._hurried = False
+            self._be(self._nice)
+
+    @staticmethod
+    def _be(nice: int) -> bool:
+        """Linux shares the processor between sessions first, so the session's niceness counts as well."""
+        try:
+            os.setpriority(os.PRIO_PROCESS, 0, nice)
+            if _AUTOGROUP.exists():
+                _AUTOGROUP.write_text(str(nice), encoding="ascii")
+        except OSError:
+            return False
+        return True
