@@ -21,7 +21,7 @@ and the servers, in which whoever holds what an urgent order needs must get on."
 LOCKING_NICE = 5
 """An urgent order waits for the shelves that inventory's standard lane has locked: it must not be the last to go on."""
 API_NICE = 10
-WATCHING_NICE = 18
+WATCHING_NICE = 15
 """Who only tells and shows yields to who moves goods; behind, it takes an order's events together, at less cost each."""
 WATCHING = ("notifier", "control-tower")
 LOCKING = ("inventory",)
