@@ -11,12 +11,13 @@ from uuid import UUID
 import asyncpg
 import pytest
 from expedite_sample.handlers import World, make
-from expedite_sample.store import TALLIES
+from expedite_sample.store import SHELVES, TALLIES
 from expedite_sample.worlds import OnPostgres, tracked
 
 from expedite_events.envelope import uuid7, uuid8
 from expedite_messaging import Handlers, Transient, Tx
 from expedite_messaging.clock import anchor, business_now, freeze, resume
+from expedite_messaging.connection import calling
 from expedite_messaging.jobs import JobRunner
 from expedite_messaging.migrate import drift, upgrade
 from expedite_messaging.partitions import maintain
@@ -253,3 +254,17 @@ async def test_a_job_runs_in_one_replica_at_a_time_and_again_after_its_period(wo
     finally:
         for engine in engines:
             await engine.close()
+
+
+async def test_what_we_ask_wrongly_is_no_bad_weather(world: OnPostgres) -> None:
+    """P11: a statement with missing parameters is a bug: told at once, not tried again for ever."""
+
+    async def wrong(tx: Tx) -> None:
+        await tx.session.connection.fetch("SELECT $1::text")  # type: ignore[attr-defined]
+
+    async def nothing(tx: Tx) -> int:
+        return len(await tx.session.fetch(SHELVES, [], False))
+
+    with pytest.raises(asyncpg.InterfaceError):
+        await world.engine.transact(["A"], lambda tx: calling(wrong(tx)))
+    assert await world.engine.read(nothing) == 0, "no keys: no rows"

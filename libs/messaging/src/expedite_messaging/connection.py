@@ -44,6 +44,9 @@ SELECT $1::uuid[], $2::int[], $3::smallint[], $4::bigint[], $5::bytea[], $6::boo
 # The link broke, or the server ended the session at a moment in which the driver's state machine did not expect it.
 _BROKEN = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError, ConnectionError)
 
+# Two tasks share a transaction; a statement got other parameters than it has.
+_OUR_FAULT = ("another operation is in progress", "for this query, ")
+
 
 def passes(error: BaseException) -> bool:
     """True when the same work may succeed later: the database is away, restarting, full or chose us as a victim."""
@@ -54,8 +57,8 @@ def passes(error: BaseException) -> bool:
     if isinstance(error, asyncpg.PostgresError):
         state = getattr(error, "sqlstate", None) or ""
         return state in _PASSING or state[:2] in ("08", "53", "57", "58")
-    if isinstance(error, asyncpg.InterfaceError) and "another operation is in progress" in str(error):
-        return False  # two tasks share a transaction: a bug that trying again would only hide
+    if isinstance(error, asyncpg.InterfaceError) and any(words in str(error) for words in _OUR_FAULT):
+        return False  # a bug of ours that trying again would only hide
     return isinstance(error, _BROKEN)
 
 

@@ -72,7 +72,7 @@ class CollectionSql:
         """One array per key column."""
         if len(self.collection.key) == 1:
             return [literals.texts(keys)]  # type: ignore[arg-type]
-        return [literals.texts(column) for column in zip(*keys, strict=True)]
+        return [literals.texts([key[place] for key in keys]) for place in range(len(self.collection.key))]
 
     def arrays(self, states: Sequence[Value], *, once: bool = False) -> list[Any]:
         """Parameters of `save`, `update` and `add`: one array per column. `once`: written once, hardly ever loaded."""

@@ -86,6 +86,8 @@ class Stockroom:
         names = sorted(set(skus))
         warehouses = tuple(await tx.find(WAREHOUSES, order_by=["warehouse_id"])) if names else ()
         keys = {(sku, w.warehouse_id) for sku in names for w in warehouses}.union(also)
+        if not keys:
+            return None
         found = await tx.session.fetch(SHELVES, sorted(keys), False)
         stock = StockBook({(shelf.sku, shelf.warehouse_id): shelf for shelf in found.values()})
         world = World(stock, warehouses, tx.now, POLICY)

@@ -12,6 +12,7 @@ import orjson
 import pytest
 from inventory_harness import held, prepare, sound
 
+from expedite_events import Lane, Tier
 from expedite_messaging.testing import create_database, drop_database, postgres_engine
 from expedite_messaging.tx import Tx
 from inventory import jobs
@@ -135,3 +136,13 @@ async def test_orders_with_a_backorder_in_their_batch_are_served_under_lock(engi
     await engine.deliver([harness.envelope(harness.assigned(o, {"mug": n})) for o, n in orders.items()])
     assert await held(engine, list(orders)) == {"announced": 5, "backordered": 7}
     await sound(engine, ["mug"])
+
+
+async def test_an_urgent_revision_alone_moves_no_goods(engine: Any) -> None:
+    """B4: an order that is raised while it is picked touches no shelf: nothing to lock, nothing to read."""
+    harness = kit.Harness()
+    await engine.deliver([harness.envelope(harness.assigned("o", {"mug": 1}))])
+    raised = harness.assigned("o", {"mug": 1}, tier=Tier.URGENT, revision=2)
+    await engine.deliver([harness.envelope(raised, lane=Lane.EXPRESS)])
+    assert engine.retries == 0
+    assert await held(engine, ["o"]) == {"announced": 1}
