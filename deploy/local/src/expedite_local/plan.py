@@ -16,7 +16,7 @@ from expedite_local.services import Service, find
 
 HOST = "127.0.0.1"
 STANDARD_NICE = 14
-"""Standard lanes yield the processor to everything that carries urgent orders: express lanes, the API where orders come in,
+"""Standard lanes yield the processor to everything that carries urgent orders: express lanes, the APIs where orders come in and are raised,
 and the servers, in which whoever holds what an urgent order needs must get on."""
 LOCKING_NICE = 5
 """An urgent order waits for the shelves that inventory's standard lane has locked: it must not be the last to go on."""
@@ -25,7 +25,8 @@ WATCHING_NICE = 15
 """Who only tells and shows yields to who moves goods; behind, it takes an order's events together, at less cost each."""
 WATCHING = ("notifier", "control-tower")
 LOCKING = ("inventory",)
-ENTRANCE = ("order-intake",)
+ENTRANCE = ("order-intake", "prioritizer")
+"""Where urgent orders come in, and where orders are raised."""
 SERVICE_STOP_SECONDS = 4
 """What a service may take for its worker, and again for open requests, before the supervisor's ten seconds end."""
 
