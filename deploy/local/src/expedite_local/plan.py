@@ -16,8 +16,8 @@ from expedite_local.services import Service, find
 
 HOST = "127.0.0.1"
 STANDARD_NICE = 14
-"""Standard lanes yield the processor to everything that carries urgent orders: express lanes, the APIs where orders come in and are raised,
-and the servers, in which whoever holds what an urgent order needs must get on."""
+"""Standard lanes yield the processor to everything that carries urgent orders: express lanes, the APIs where orders come in
+and are raised, and the servers, in which whoever holds what an urgent order needs must get on."""
 LOCKING_NICE = 5
 """An urgent order waits for the shelves that inventory's standard lane has locked: it must not be the last to go on."""
 API_NICE = 10
