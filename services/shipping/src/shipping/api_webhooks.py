@@ -21,7 +21,6 @@ router = APIRouter()
 UNMAPPED = Counter("tracking_status_unmapped", "Carrier statuses we have no word for", ["provider", "value"])
 _KNOWN_UNMAPPED: set[tuple[str, str]] = set()
 _LABELS_AT_MOST = 200  # a carrier that invents statuses must not fill the metrics
-GATHER_S = 0.02
 KEPT = (DeliveryState.UNMATCHED, DeliveryState.WAITING, DeliveryState.UNREADABLE)
 
 
@@ -80,8 +79,7 @@ async def _receive(request: Request, carrier_id: str, format_: str, body: bytes,
 
 
 def _group(engine: Engine) -> Group[Incoming, Verdict]:
-    # No carrier waits for its answer: a longer window makes larger transactions.
-    return Group(engine, keys=lambda item: (), work=settle, window_s=GATHER_S)
+    return Group(engine, keys=lambda item: (), work=settle)
 
 
 def _count_unmapped(provider: str, value: str) -> None:
