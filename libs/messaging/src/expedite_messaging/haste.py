@@ -13,24 +13,25 @@ _AUTOGROUP = Path("/proc/self/autogroup")
 
 
 class Haste:
-    """The niceness of this process, put aside and taken up again."""
+    """The niceness of this process, put aside while any of its transactions holds such rows."""
 
     def __init__(self) -> None:
         self._nice = os.getpriority(os.PRIO_PROCESS, 0)
         self._possible = self._nice > 0
-        self._hurried = False
+        self._holders: set[object] = set()
 
-    def hurry(self) -> None:
-        """Be like those who wait."""
-        if self._possible and not self._hurried:
-            self._hurried = self._be(0)
-            self._possible = self._hurried
+    def hurry(self, holder: object = None) -> None:
+        """Be like those who wait for what `holder` has."""
+        if self._possible:
+            self._possible = bool(self._holders) or self._be(0)
+            self._holders.add(holder)
 
-    def calm(self) -> None:
-        """Be nice again."""
-        if self._hurried:
-            self._hurried = False
-            self._be(self._nice)
+    def calm(self, holder: object = None) -> None:
+        """Be nice again, unless others hold something. Whoever did not hurry changes nothing."""
+        if holder in self._holders:
+            self._holders.remove(holder)
+            if not self._holders:
+                self._be(self._nice)
 
     @staticmethod
     def _be(nice: int) -> bool:

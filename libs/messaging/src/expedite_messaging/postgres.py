@@ -88,20 +88,19 @@ class PostgresEngine(Engine):
         async with self.connections.connection() as raw:
             session = self.session_type(raw, self.handoff, self.haste)
             try:
-                if write:
-                    await calling(raw.execute(_BEGIN_WRITE))
-                else:
-                    await calling(raw.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"))
-                    await session.look()
-                yield session
-            except BaseException:
-                await to_the_end(_rollback(raw))
-                self.haste.calm()
-                raise
-            try:
+                try:
+                    if write:
+                        await calling(raw.execute(_BEGIN_WRITE))
+                    else:
+                        await calling(raw.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"))
+                        await session.look()
+                    yield session
+                except BaseException:
+                    await to_the_end(_rollback(raw))
+                    raise
                 await to_the_end(self._commit(raw, session.xact))
             finally:
-                self.haste.calm()
+                self.haste.calm(session)
             self.transactions += 1
             self.handoff.give(session.taken)
 

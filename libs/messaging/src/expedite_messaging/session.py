@@ -135,7 +135,7 @@ class PostgresSession(DeliverySession):
         self._locked: set[str] = set()
 
     def hurry(self) -> None:
-        self._haste.hurry()
+        self._haste.hurry(self)
 
     async def _fetch(self, sql: str, *args: Any) -> list[Any]:
         rows: list[Any] = await calling(self.connection.fetch(sql, *args))
