@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 from functools import reduce
 from operator import or_
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from expedite_events.value import Value
 
 _LIMITS = ("ge", "gt", "le", "lt", "multiple_of", "min_length", "max_length", "pattern", "title", "description")
-
-
 _models: dict[type[Value], type[BaseModel]] = {}
 
 
@@ -45,8 +42,6 @@ def _typed(hint: Any) -> Any:
     origin = get_origin(hint)
     if origin is Annotated:
         inner, *notes = get_args(hint)
-        if any(isinstance(note, msgspec.Meta) and note.tz for note in notes):
-            inner = AwareDatetime if inner is datetime else inner
         return reduce(lambda kind, note: Annotated[kind, note], _notes(notes), _typed(inner))
     if isinstance(hint, type) and issubclass(hint, Value):
         return model_of(hint)
