@@ -35,25 +35,29 @@ async def engine() -> AsyncIterator[Any]:
 
 
 @asynccontextmanager
-async def somebody_takes(engine: Any, pieces: int) -> AsyncIterator[None]:
-    """Somebody has the shelf locked for the block's duration, and then takes pieces from it."""
+async def somebody_moves(engine: Any, changes: dict[Bucket, int]) -> AsyncIterator[None]:
+    """Somebody has the shelf locked for the block's duration, and changes it when another waits for it."""
     locked, go = asyncio.Event(), asyncio.Event()
 
     async def work(tx: Tx) -> None:
         room = await Stockroom.exact(tx, [KEY])
         locked.set()
         await go.wait()
-        room.world.stock.shift(Because("count", "1", tx.now), *KEY, {Bucket.FREE: -pieces, Bucket.BOOKED: -pieces})
+        room.world.stock.shift(Because("count", "1", tx.now), *KEY, changes)
         room.save()
 
-    taking = asyncio.create_task(engine.transact([], work))
+    moving = asyncio.create_task(engine.transact([], work))
     await locked.wait()
     yield
     async with asyncio.timeout(20):
         while not (await engine.connections.fetch(_WAITING))[0][0]:  # noqa: ASYNC110 - a database has no event
             await asyncio.sleep(0.01)
     go.set()
-    await taking
+    await moving
+
+
+def taken(pieces: int) -> dict[Bucket, int]:
+    return {Bucket.FREE: -pieces, Bucket.BOOKED: -pieces}
 
 
 async def shelf(engine: Any) -> Any:
@@ -64,7 +68,7 @@ async def shelf(engine: Any) -> Any:
 async def test_what_was_decided_moves_goods_of_the_shelf_as_it_is_then(engine: Any) -> None:
     """D2 D10: two pieces went while the order was decided; enough is left, and its movement starts from what is there."""
     harness = kit.Harness()
-    async with somebody_takes(engine, 2):
+    async with somebody_moves(engine, taken(2)):
         serving = asyncio.create_task(engine.deliver([harness.envelope(harness.assigned("o", {"mug": 3}))]))
     await serving
     assert engine.retries == 0, "it held as it was"
@@ -81,7 +85,7 @@ async def test_what_was_decided_moves_goods_of_the_shelf_as_it_is_then(engine: A
 async def test_what_does_not_hold_any_more_is_decided_again(engine: Any) -> None:
     """D2: what the order counted on was taken meanwhile: nothing is oversold, the order waits for stock."""
     harness = kit.Harness()
-    async with somebody_takes(engine, 4):
+    async with somebody_moves(engine, taken(4)):
         serving = asyncio.create_task(engine.deliver([harness.envelope(harness.assigned("o", {"mug": 3}))]))
     await serving
     assert engine.retries == 1
@@ -93,29 +97,15 @@ async def test_what_does_not_hold_any_more_is_decided_again(engine: Any) -> None
 async def test_who_came_first_is_not_overtaken(engine: Any) -> None:
     """D5: a backorder appeared while the order was decided: the order is decided again, behind it."""
     harness = kit.Harness()
-    locked, go = asyncio.Event(), asyncio.Event()
-
-    async def first(tx: Tx) -> None:
-        room = await Stockroom.exact(tx, [KEY])
-        locked.set()
-        await go.wait()
-        room.world.stock.shift(Because("test", "1", tx.now), *KEY, {Bucket.BACKORDERED: 2})
-        room.save()
-
-    waiting = asyncio.create_task(engine.transact([], first))
-    await locked.wait()
-    serving = asyncio.create_task(engine.deliver([harness.envelope(harness.assigned("o", {"mug": 1}))]))
-    async with asyncio.timeout(20):
-        while not (await engine.connections.fetch(_WAITING))[0][0]:  # noqa: ASYNC110 - a database has no event
-            await asyncio.sleep(0.01)
-    go.set()
-    await asyncio.gather(waiting, serving)
+    async with somebody_moves(engine, {Bucket.BACKORDERED: 2}):
+        serving = asyncio.create_task(engine.deliver([harness.envelope(harness.assigned("o", {"mug": 1}))]))
+    await serving
     assert engine.retries == 1
 
 
 async def test_a_shelf_that_changes_while_its_level_is_said_is_said_again(engine: Any) -> None:
     """I1: the level on the topic is the newest one in the end, and revisions rise by one."""
-    async with somebody_takes(engine, 2):
+    async with somebody_moves(engine, taken(2)):
         publishing = asyncio.create_task(jobs.publish_levels(engine))
     await publishing
     await jobs.publish_levels(engine)

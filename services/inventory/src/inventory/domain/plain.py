@@ -16,7 +16,9 @@ from inventory.domain.world import World
 def decide(order: Order, event: PriorityAssigned | Packed, world: World, because: Because) -> Decision[Order] | None:
     """The plain decision of an event, if it is a plain case in the world as it is."""
     try:
-        return (reserve if isinstance(event, PriorityAssigned) else packed)(order, event, world, because)  # type: ignore[arg-type]
+        if isinstance(event, PriorityAssigned):
+            return reserve(order, event, world, because)
+        return packed(order, event, world, because)
     except Illegal:
         return None  # judged where the shelves are locked
 

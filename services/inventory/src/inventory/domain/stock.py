@@ -272,23 +272,22 @@ class StockBook:
     def rebase(self, shelves: Mapping[ShelfKey, Shelf]) -> bool:
         """Make the movements start from these shelves instead of those they were decided on. False when one of them is not
         possible there: then what was decided does not hold, and nothing of this book may be saved."""
-        for key, changes in self._changes.items():
+        for key in self.touched:
             shelf = shelves.get(key)
             if shelf is None:
                 return False
             if shelf == self._before[key]:
                 continue
-            level, moved = asdict(shelf), list[Change]()
-            for change in changes:
-                buckets = {name: (delta, level[name] + delta) for name, (delta, _) in change.buckets.items()}
-                if any(value < 0 for value in (after for _, after in buckets.values())):
-                    return False
-                level.update((name, after) for name, (_, after) in buckets.items())
-                moved.append(change.put(buckets=buckets))
-            level["seq"] += len(moved)
-            level["dirty"] = True
-            level["fill_wanted"] |= self._levels[key]["fill_wanted"]
-            self._before[key], self._levels[key], self._changes[key] = shelf, level, moved
+            self._before[key] = shelf
+            self._levels.pop(key)
+            moved = self._changes.pop(key)
+            try:
+                for change in moved:
+                    because = Because(change.cause, change.cause_id, self._at[key], change.order_id)
+                    deltas = {Bucket(name): delta for name, (delta, _) in change.buckets.items()}
+                    self.shift(because, *key, deltas, change.units)
+            except Illegal:
+                return False
         return True
 
     def changed(self) -> list[Shelf]:
