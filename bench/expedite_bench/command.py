@@ -12,7 +12,7 @@ from typing import Any
 from expedite_bench import facts, report
 from expedite_bench.bench import Bench, Figures, medians
 from expedite_bench.catalogue import BENCHES
-from expedite_bench.ground import UNPACED, Invalid, opened, told
+from expedite_bench.ground import UNPACED, WORN_GB, Invalid, opened, told
 from expedite_local.errors import LocalError
 
 
@@ -97,7 +97,8 @@ async def one(
     bench: Bench, size: dict[str, Any], *, quick: bool, peers: bool, profile: tuple[str, ...] = ()
 ) -> Figures:
     """One run: measure, audit, then the peers on the same servers. Raises Invalid when its figures are worth nothing."""
-    async with opened(bench.services, profile=profile, extra=UNPACED if quick else None) as ground:
+    worn_gb = 0.0 if quick else WORN_GB
+    async with opened(bench.services, profile=profile, extra=UNPACED if quick else None, worn_gb=worn_gb) as ground:
         figures = await bench.run(ground, size)
         figures["servers"] = await ground.servers()
         told("measured; now the audit")

@@ -13,6 +13,7 @@ from expedite_bench.ground import Ground, Invalid, told
 from expedite_bench.measure import quantiles
 from expedite_bench.orders import order, post_one
 from expedite_bench.pick_queue import QueueWatch
+from expedite_local.urgency import punctual
 
 
 async def urgent(ground: Ground, count: int, every_s: float) -> dict[str, Any]:
@@ -27,15 +28,16 @@ async def urgent(ground: Ground, count: int, every_s: float) -> dict[str, Any]:
         answered.append(ended - began)
         watch.awaited.add(order_id)
 
-    async with asyncio.TaskGroup() as group:
-        looking = [group.create_task(watch.look()), group.create_task(watch.ask())]
-        posting = []
-        for number in range(count):
-            posting.append(group.create_task(one(number)))
-            await asyncio.sleep(every_s)
-        await asyncio.wait(posting)
-        watch.closed.set()
-        await asyncio.wait(looking)
+    with punctual():
+        async with asyncio.TaskGroup() as group:
+            looking = [group.create_task(watch.look()), group.create_task(watch.ask())]
+            posting = []
+            for number in range(count):
+                posting.append(group.create_task(one(number)))
+                await asyncio.sleep(every_s)
+            await asyncio.wait(posting)
+            watch.closed.set()
+            await asyncio.wait(looking)
     reserved = await ground.books.moments("reserved", list(posted))
     if len(reserved) != count:
         raise Invalid(f"{count - len(reserved)} urgent orders were not reserved")

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import orjson
 
 from expedite_bench import profiles
@@ -35,6 +36,7 @@ from expedite_local.up import Options, System
 BENCH = Path(__file__).resolve().parents[1]
 STALL_S = 180.0
 REST_S = 60.0
+WORN_GB = 4.0
 BY = "tom"
 UNPACED = {"NOTIFIER_MAILS_PER_S": "0"}
 """For short runs: mail leaves at once, so that everything rests soon and the audit can be strict."""
@@ -215,10 +217,15 @@ async def tool(module: str, orders: dict[str, Any]) -> asyncio.subprocess.Proces
 
 @asynccontextmanager
 async def opened(
-    services: Sequence[str] = (), *, profile: Sequence[str] = (), extra: Mapping[str, str] | None = None
+    services: Sequence[str] = (),
+    *,
+    profile: Sequence[str] = (),
+    extra: Mapping[str, str] | None = None,
+    worn_gb: float = 0,
 ) -> AsyncIterator[Ground]:
     """A system of our own on empty data and free ports, with master data and stock; nothing of it is left behind.
-    `profile`: processes to profile whenever `Ground.profiling` says so. `extra`: settings of all processes."""
+    `profile`: processes to profile whenever `Ground.profiling` says so. `extra`: settings of all processes. `worn_gb`: how
+    much write-ahead log the database server has written before, see `wear`."""
     for name in ("DATABASE_URL", "KAFKA_BOOTSTRAP"):
         os.environ.pop(name, None)  # a bench fills what it finds: never somebody's servers
     client.PATIENCE_S = 600.0
@@ -239,11 +246,28 @@ async def opened(
         snapshot = system.snapshot()
         operator = Api(snapshot.urls, snapshot.api_keys["operator"])
         stack.push_async_callback(operator.close)
+        await wear(system.substrate.admin_url, worn_gb)
         books = await stack.enter_async_context(Books(snapshot.databases))
         shop = Client(snapshot.urls["order-intake"], snapshot.api_keys["shop"])
         stack.callback(shop.close)
         goods = await prepare(operator, [s.name for s in chosen], system.plan.carriers_url)
         yield Ground(system, books, operator, shop, goods, folder, started_s, tuple(profile))
+
+
+async def wear(url: str, gigabytes: float) -> None:
+    """Make a new database server like one that has run for an hour: its write-ahead log goes round in files that exist. A
+    new one makes a file of 16 MB every few hundred orders, and every commit of every service waits meanwhile."""
+    segments = int(gigabytes * 64)
+    if not segments:
+        return
+    told(f"wearing in the write-ahead log: {segments} files")
+    connection = await asyncpg.connect(url)
+    try:
+        for _ in range(segments):
+            await connection.execute("SELECT pg_logical_emit_message(false, 'bench', ''), pg_switch_wal()")
+        await connection.execute("CHECKPOINT")
+    finally:
+        await connection.close()
 
 
 @asynccontextmanager

@@ -13,6 +13,7 @@ from expedite_bench.flow import warm_up
 from expedite_bench.ground import Ground, Invalid, told
 from expedite_bench.measure import quantiles
 from expedite_bench.pick_queue import QueueWatch
+from expedite_local.urgency import punctual
 
 _PRIORITISED = "SELECT order_id FROM orders WHERE order_id = ANY($1::text[])"
 _AT_INVENTORY = "SELECT order_id FROM stock_order WHERE order_id = ANY($1::text[])"
@@ -93,15 +94,16 @@ async def run(ground: Ground, size: Size) -> Figures:
     async with queued(ground, size["backlog"], drains=size["drains"]) as backlog:
         waiting = await backlog.places(ground)
         told(f"waiting: {waiting}; {size['each']} orders raised from each place meanwhile")
-        async with _draining(ground, size), asyncio.TaskGroup() as group:
-            looking = [group.create_task(watch.look()), group.create_task(watch.ask())]
-            raising = {
-                place: group.create_task(raised(ground, backlog, place, waits, watch, size))
-                for place, waits in wanted.items()
-            }
-            await asyncio.wait(raising.values())
-            watch.closed.set()
-            await asyncio.wait(looking)
+        with punctual():
+            async with _draining(ground, size), asyncio.TaskGroup() as group:
+                looking = [group.create_task(watch.look()), group.create_task(watch.ask())]
+                raising = {
+                    place: group.create_task(raised(ground, backlog, place, waits, watch, size))
+                    for place, waits in wanted.items()
+                }
+                await asyncio.wait(raising.values())
+                watch.closed.set()
+                await asyncio.wait(looking)
     took = {place: [watch.seen[i] - at for i, at in task.result()] for place, task in raising.items()}
     return {
         "waiting_at_first": waiting,

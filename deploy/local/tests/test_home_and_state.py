@@ -97,10 +97,11 @@ def test_the_plan_gives_every_service_three_roles_and_scaled_ones_more(home: Hom
     assert len({spec.port for spec in specs}) == len(specs)
     by_name = {spec.name: spec for spec in specs}
     nice = {name: spec.nice for name, spec in by_name.items()}
-    assert nice["shipping-express"] == nice["inventory-express-0"] == nice["order-intake-api"] == 0, "urgent orders"
-    assert (
-        0 < nice["inventory-standard-0"] < nice["shipping-api"] < nice["shipping-standard"] < nice["notifier-standard"]
-    )
+    assert 0 < nice["shipping-api"] < nice["shipping-standard"] < nice["notifier-standard"]
+    urgent = {name for name, spec in by_name.items() if spec.urgent}
+    entrances = {"order-intake-api", "prioritizer-api"}
+    assert urgent == {name for name in by_name if "-express" in name} | entrances
+    assert {nice[name] for name in urgent} == {0}
     assert by_name["inventory-express-1"].env["EXPEDITE_SLOT"] == "1"
     assert by_name["inventory-express-1"].argv[1:] == ("-m", "inventory.main", "--role", "express")
     urls = json.loads(by_name["notifier-api"].env["EXPEDITE_URLS"])

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from expedite_local.errors import PortTaken, ServerFailed
-from expedite_local.postgres import PostgresServer, embedded_postgres, server_account
+from expedite_local.postgres import PostgresServer, embedded_postgres, server_account, shared_buffers_mb
 
 
 async def test_settings_that_promises_rest_on(postgres: PostgresServer) -> None:
@@ -22,7 +22,6 @@ async def test_settings_that_promises_rest_on(postgres: PostgresServer) -> None:
             "synchronous_commit": "on",
             "full_page_writes": "on",
             "max_connections": "200",
-            "shared_buffers": "512MB",
             "max_locks_per_transaction": "512",
             "max_wal_size": "8GB",
             "listen_addresses": "127.0.0.1",
@@ -30,6 +29,8 @@ async def test_settings_that_promises_rest_on(postgres: PostgresServer) -> None:
         }
         found = {name: await connection.fetchval("SELECT current_setting($1)", name) for name in wanted}
         assert found == wanted
+        buffers = await connection.fetchval("SELECT pg_size_bytes(current_setting('shared_buffers'))")
+        assert buffers == shared_buffers_mb() * 2**20
         assert int(await connection.fetchval("SHOW server_version_num")) >= 180000
     finally:
         await connection.close()

@@ -61,7 +61,7 @@ class ProcessSpec:
 
     name: unique. argv, env: what to run and what to add to our own environment. depends_on: names of
     processes that must have been ready before. ready_url: answers 200 when ready; without one, a started
-    process counts as ready. nice: added to our own niceness. ready_timeout: seconds. service, role, slot, port: for display.
+    process counts as ready. nice: added to our own niceness. urgent: urgent orders pass through it. ready_timeout: seconds. service, role, slot, port: for display.
     """
 
     name: str
@@ -71,6 +71,7 @@ class ProcessSpec:
     ready_url: str | None = None
     liveness: Liveness | None = None
     nice: int = 0
+    urgent: bool = False
     restart: Restart = Restart()
     ready_timeout: float = 90.0
     service: str = ""

@@ -18,13 +18,10 @@ HOST = "127.0.0.1"
 STANDARD_NICE = 14
 """Standard lanes yield the processor to everything that carries urgent orders: express lanes, the APIs where orders come in
 and are raised, and the servers, in which whoever holds what an urgent order needs must get on."""
-LOCKING_NICE = 5
-"""An urgent order waits for the shelves that inventory's standard lane has locked: it must not be the last to go on."""
 API_NICE = 10
 WATCHING_NICE = 15
 """Who only tells and shows yields to who moves goods; behind, it takes an order's events together, at less cost each."""
 WATCHING = ("notifier", "control-tower")
-LOCKING = ("inventory",)
 ENTRANCE = ("order-intake", "prioritizer")
 """Where urgent orders come in, and where orders are raised."""
 SERVICE_STOP_SECONDS = 4
@@ -136,7 +133,8 @@ class Plan:
             depends_on=depends_on,
             ready_url=base + (service.started_when if role == "api" else "/readyz"),
             liveness=Liveness(f"{base}/livez"),
-            nice=_niceness(service.name, role),
+            nice=0 if _urgent(service.name, role) else _niceness(service.name, role),
+            urgent=_urgent(service.name, role),
             service=service.name,
             role=role,
             slot=slot,
@@ -144,13 +142,13 @@ class Plan:
         )
 
 
+def _urgent(service: str, role: str) -> bool:
+    return role == "express" or (role == "api" and service in ENTRANCE)
+
+
 def _niceness(service: str, role: str) -> int:
-    if role == "express" or (role == "api" and service in ENTRANCE):
-        return 0
     if role == "api":
         return API_NICE
-    if service in LOCKING:
-        return LOCKING_NICE
     return WATCHING_NICE if service in WATCHING else STANDARD_NICE
 
 

@@ -38,7 +38,6 @@ SETTINGS: dict[str, str] = {
     "listen_addresses": HOST,
     "unix_socket_directories": "",
     "max_connections": "200",
-    "shared_buffers": "512MB",
     "effective_cache_size": "2GB",
     "work_mem": "8MB",
     "max_parallel_workers_per_gather": "0",  # two cores are shared with everything else
@@ -60,6 +59,12 @@ SETTINGS: dict[str, str] = {
     "log_timezone": "UTC",
     "log_line_prefix": "%m [%p] %u@%d ",
 }
+
+
+def shared_buffers_mb() -> int:
+    """An eighth of the machine's memory, 2 GB at most: pages that leave the cache dirty are written twice."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(128, min(2048, memory // 8 // 2**20))
 
 
 class PostgresServer:
@@ -109,7 +114,8 @@ class PostgresServer:
         programs = programs_folder()
         if not (self.data / "PG_VERSION").exists():
             self._create(programs)
-        options = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
+        settings = {**SETTINGS, "shared_buffers": f"{shared_buffers_mb()}MB"}
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         self._child = spawn_server(
             [programs / "postgres", "-D", self.data, "-p", str(self.port), *options],
             log=self.log,

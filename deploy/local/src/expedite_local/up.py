@@ -12,12 +12,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from expedite_local import secrets, state, warden
+from expedite_local import secrets, state, urgency, warden
 from expedite_local.clock import monday_morning, now
 from expedite_local.errors import PortTaken
 from expedite_local.home import Home
 from expedite_local.logs import Terminal
-from expedite_local.plan import Plan, Substance
+from expedite_local.plan import ENTRANCE, Plan, Substance
 from expedite_local.ports import CARRIERS_OFFSET, DEFAULT_BASE, SMTP_OFFSET, PortPlan
 from expedite_local.screen import Screen, ports_in_use, summary
 from expedite_local.services import SERVICES, Service
@@ -91,7 +91,11 @@ class System:
                 return
             stopping.cancel()
             starting.result()
-            background = [asyncio.create_task(self._beat()), asyncio.create_task(self.substrate.watch(self._revived))]
+            background = [
+                asyncio.create_task(self._beat()),
+                asyncio.create_task(self.substrate.watch(self._revived)),
+                asyncio.create_task(self._hurry()),
+            ]
             await stop.wait()
         finally:
             for task in background:
@@ -137,6 +141,16 @@ class System:
         while True:
             clock.touch(now())
             await asyncio.sleep(_BEAT_SECONDS)
+
+    async def _hurry(self) -> None:
+        """Give the processor to urgent orders first."""
+        ours = None if self.substrate.external_postgres else self.substrate.admin_url
+        await urgency.keep(self._urgent, ours, ENTRANCE)
+
+    def _urgent(self) -> list[int]:
+        found = [status.pid for status in self.supervisor.status() if status.spec.urgent] if self.supervisor else []
+        broker = self.substrate.kafka.pid if self.substrate.kafka else None
+        return [pid for pid in (*found, broker or 0) if pid]
 
     async def _stop(self) -> None:
         self.phase = "stopping"

@@ -20,6 +20,11 @@ def ids(values: Iterable[UUID]) -> str:
     return "{" + ",".join([f"{value.int:032x}" for value in values]) + "}"
 
 
+def quoted(text: str) -> str:
+    """A text as an SQL literal, for the few statements that go without parameters."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 def texts(values: Sequence[str | None]) -> str:
     """Short texts; None is NULL."""
     if not values:

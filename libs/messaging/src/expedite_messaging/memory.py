@@ -24,7 +24,7 @@ from expedite_messaging.collection import Collection, Key
 from expedite_messaging.engine import DeliverySession, Engine
 from expedite_messaging.handlers import Handlers
 from expedite_messaging.masters import Masters
-from expedite_messaging.tx import EffectRow, TimerRow, Tx, Where, as_json
+from expedite_messaging.tx import Closing, EffectRow, TimerRow, Tx, Where, as_json
 
 S = TypeVar("S", bound=Value)
 
@@ -116,6 +116,10 @@ class MemorySession(DeliverySession):
         if any(e.id in known for e in envelopes):
             raise AssertionError("an event id was emitted twice")
         self._later.append(write)
+
+    async def close(self, closings: Sequence[Closing]) -> None:
+        for closing in closings:
+            await closing.twin(self)
 
     async def timers(self, set_: Sequence[TimerRow], cancel: Sequence[CancelTimer]) -> None:
         def write() -> None:

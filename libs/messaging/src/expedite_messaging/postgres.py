@@ -19,7 +19,6 @@ from expedite_messaging.connection import Connections, calling, lost, to_the_end
 from expedite_messaging.engine import Engine, Transient
 from expedite_messaging.handlers import Handlers
 from expedite_messaging.handoff import Handoff
-from expedite_messaging.haste import Haste
 from expedite_messaging.masters import Masters
 from expedite_messaging.session import PostgresSession
 from expedite_messaging.tx import Tx
@@ -79,34 +78,32 @@ class PostgresEngine(Engine):
         self.service, self.handlers, self.masters = handlers.service, handlers, Masters()
         self.connections = Connections(url, application or handlers.service, pool_size)
         self.wake = Wake(self.connections)
-        self.handoff, self.haste = Handoff(), Haste()
+        self.handoff = Handoff()
         self.transactions = 0
         self.retries = 0
 
     @asynccontextmanager
     async def begin(self, *, write: bool = True) -> AsyncIterator[PostgresSession]:
         async with self.connections.connection() as raw:
-            session = self.session_type(raw, self.handoff, self.haste)
+            session = self.session_type(raw, self.handoff)
             try:
-                try:
-                    if write:
-                        await calling(raw.execute(_BEGIN_WRITE))
-                    else:
-                        await calling(raw.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"))
-                        await session.look()
-                    yield session
-                except BaseException:
-                    await to_the_end(_rollback(raw))
-                    raise
-                await to_the_end(self._commit(raw, session.xact))
-            finally:
-                self.haste.calm(session)
+                if write:
+                    await calling(raw.execute(_BEGIN_WRITE))
+                else:
+                    await calling(raw.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"))
+                    await session.look()
+                yield session
+            except BaseException:
+                await to_the_end(_rollback(raw))
+                raise
+            await to_the_end(self._commit(raw, session))
             self.transactions += 1
             self.handoff.give(session.taken)
 
-    async def _commit(self, raw: Any, xact: str | None) -> None:
+    async def _commit(self, raw: Any, session: PostgresSession) -> None:
+        xact = session.xact
         try:
-            await raw.execute("COMMIT")
+            await raw.execute("; ".join(session.ending))
         except Exception as error:
             if not lost(error):
                 await _rollback(raw)

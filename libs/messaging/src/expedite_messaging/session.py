@@ -18,10 +18,9 @@ from expedite_messaging.collection import Collection, Key
 from expedite_messaging.connection import calling
 from expedite_messaging.engine import DeliverySession
 from expedite_messaging.handoff import LEASE_S, Handoff
-from expedite_messaging.haste import Haste
 from expedite_messaging.records import outbox_headers, pack_headers, record_of, shard_of, unpack_headers
 from expedite_messaging.statements import find_statement, sql_of
-from expedite_messaging.tx import EffectRow, TimerRow, Where
+from expedite_messaging.tx import Closing, EffectRow, TimerRow, Where
 
 S = TypeVar("S", bound=Value)
 
@@ -127,15 +126,17 @@ class PostgresSession(DeliverySession):
     """The primitives over a raw asyncpg connection in a transaction. `xact` names the transaction once keys are locked:
     by it the outcome of a commit whose answer was lost can be asked for."""
 
-    def __init__(self, connection: Any, handoff: Handoff | None = None, haste: Haste | None = None) -> None:
-        self.connection, self._handoff, self._haste = connection, handoff or Handoff(), haste or Haste()
+    def __init__(self, connection: Any, handoff: Handoff | None = None) -> None:
+        self.connection, self._handoff = connection, handoff or Handoff()
+        self.ending = ["COMMIT"]  # sent as one message
         self.taken: list[EffectRow] = []  # effects this process performs itself, once they are committed
         self.xact: str | None = None
         self.now: datetime
         self._locked: set[str] = set()
 
-    def hurry(self) -> None:
-        self._haste.hurry(self)
+    async def close(self, closings: Sequence[Closing]) -> None:
+        calls = [f"SELECT {c.function}({', '.join(map(literals.quoted, c.arguments))})" for c in closings]
+        self.ending = [*calls, "COMMIT"]
 
     async def _fetch(self, sql: str, *args: Any) -> list[Any]:
         rows: list[Any] = await calling(self.connection.fetch(sql, *args))

@@ -57,6 +57,21 @@ class EffectRow:
     traceparent: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """What a transaction does last: rows that others wait for are locked and written by a function of the service's own
+    database, called in one message with the commit. They are held for the database's time alone, whatever becomes of
+    this process meanwhile.
+
+    arguments: one PostgreSQL literal's text for each parameter. twin: the same over rows in memory. When what was decided
+    does not hold any more, the function raises `serialization_failure`, the twin `Transient`: the transaction is run again.
+    """
+
+    function: str
+    arguments: tuple[str, ...]
+    twin: Callable[[Session], Awaitable[None]]
+
+
 class Session(ABC):
     """The primitives of one open transaction. Writes are visible to later reads of the same session."""
 
@@ -101,8 +116,9 @@ class Session(ABC):
     async def emit(self, envelopes: Sequence[Envelope]) -> None:
         """Ledger and outbox rows, in order; numbers each key's `sequence`."""
 
-    def hurry(self) -> None:  # noqa: B027 - most sessions have nobody to be nice to
-        """From here to the end of the transaction others wait for what it has locked."""
+    @abstractmethod
+    async def close(self, closings: Sequence[Closing]) -> None:
+        """Have these done right before the commit. Nothing is written afterwards."""
 
     @abstractmethod
     async def timers(self, set_: Sequence[TimerRow], cancel: Sequence[CancelTimer]) -> None:
@@ -125,7 +141,7 @@ class Tx:
         self._timers: dict[tuple[str, str, int], TimerRow] = {}
         self._cancelled: list[CancelTimer] = []
         self._effects: dict[UUID, EffectRow] = {}
-        self._last: list[Callable[[], Awaitable[None]]] = []
+        self._last: list[Closing] = []
 
     @property
     def now(self) -> datetime:
@@ -185,10 +201,9 @@ class Tx:
         """Write a document once (a movement, a log row); an existing key stays as it is."""
         self._added.setdefault(collection.name, (collection, {}))[1].setdefault(collection.key_of(state), state)
 
-    def at_last(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Do this when everything else is written, right before the commit: for rows that others wait for, which it locks
-        and writes by itself with the primitives of `session`. Raising `Transient` runs the transaction again."""
-        self._last.append(work)
+    def at_last(self, closing: Closing) -> None:
+        """Do this when everything else is written, together with the commit: for rows that others wait for."""
+        self._last.append(closing)
 
     def apply(self, cause: Cause, book: Book[S], decision: Decision[S]) -> None:
         """Put the decision's state into the book and emit what it says."""
@@ -270,9 +285,7 @@ class Tx:
         if self._envelopes:
             await self.session.emit(list(self._envelopes.values()))
         if self._last:
-            self.session.hurry()
-        for work in self._last:
-            await work()
+            await self.session.close(self._last)
 
     @property
     def emitted(self) -> tuple[Envelope, ...]:

@@ -9,9 +9,10 @@ from expedite_events import Decision, StockLevelChanged
 from expedite_messaging.cause import Root
 from expedite_messaging.engine import Engine, KeyParked
 from expedite_messaging.tx import Tx
+from inventory import settling
 from inventory.domain import custody
 from inventory.domain.backorder import Backorder
-from inventory.domain.stock import Because, Shelf
+from inventory.domain.stock import Because
 from inventory.shelves import Stockroom
 from inventory.store import BACKORDERS, ORDERS, QUEUE, SHELVES
 
@@ -119,15 +120,5 @@ async def _publish(tx: Tx) -> bool:
             at=tx.now,
         )
         tx.emit(Root(key=event.key), Decision(shelf, (event,)))
-    tx.at_last(partial(_note_published, tx, stale))
+    tx.at_last(settling.published(stale))
     return True
-
-
-async def _note_published(tx: Tx, said: Sequence[Shelf]) -> None:
-    """Only one replica publishes at a time, so nobody else counts revisions."""
-    there = await tx.session.fetch(SHELVES, [SHELVES.key_of(shelf) for shelf in said], True)
-    noted = []
-    for shelf in said:
-        now = there[SHELVES.key_of(shelf)]
-        noted.append(now.put(dirty=now.seq != shelf.seq, level_revision=shelf.level_revision + 1))
-    await tx.session.update(SHELVES, noted)

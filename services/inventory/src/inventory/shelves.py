@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from expedite_events import Decision, Units
 from expedite_messaging.cause import Cause
-from expedite_messaging.collection import Book
-from expedite_messaging.engine import Transient
+from expedite_messaging.collection import Book, sortable
 from expedite_messaging.tx import Tx
+from inventory import settling
 from inventory.domain.backorder import Backorder, queue_rows
 from inventory.domain.order import Content, Order, Status, by_line
 from inventory.domain.sourcing import Policy
@@ -84,7 +84,9 @@ class Stockroom:
         """The shelves of these SKUs as they are, for plain decisions; None when one of them is contested: somebody may come
         first."""
         names = sorted(set(skus))
-        warehouses = tuple(await tx.find(WAREHOUSES, order_by=["warehouse_id"])) if names else ()
+        # Seconds old is new enough here: who cannot be served from the warehouses known is looked at under lock.
+        known = await tx.masters(WAREHOUSES) if names else {}
+        warehouses = tuple(known[warehouse_id] for warehouse_id in sorted(known, key=sortable))
         keys = {(sku, w.warehouse_id) for sku in names for w in warehouses}.union(also)
         if not keys:
             return None
@@ -116,25 +118,11 @@ class Stockroom:
                 self._shelves.put(shelf)
             for row in self.world.stock.movements():
                 self._tx.add(MOVEMENTS, row)
-        else:
-            self._tx.at_last(self._settle)
+        elif moving := settling.moving(self.world.stock, self._sourced):
+            self._tx.at_last(moving)
         for order_id, content in self.world.contents.items():
             if self._contents.get(order_id) is not content:
                 self._contents.put(content)
-
-    async def _settle(self) -> None:
-        """Lock the shelves that plain decisions moved goods on, and move them. Whoever writes a backorder of a SKU holds all
-        its shelves: none can come while one of them is locked. Raises `Transient` when a decision does not hold any more:
-        it is made again on what is there now."""
-        stock, session = self.world.stock, self._tx.session
-        if not stock.touched:
-            return
-        there = await session.fetch(SHELVES, stock.touched, True)
-        demand = {"sku": self._sourced or [], "backordered__gt": 0}
-        if not stock.rebase(there) or (self._sourced and await session.count(SHELVES, demand, 1)):
-            raise Transient("goods went to somebody else meanwhile")
-        await session.update(SHELVES, sorted(stock.changed(), key=SHELVES.key_of))
-        await session.add(MOVEMENTS, stock.movements())
 
 
 async def _ahead(tx: Tx, world: World, skus: Sequence[str], moving: Mapping[str, int]) -> dict[str, list[Waiting]]:

@@ -24,7 +24,7 @@ SELECT sku, warehouse_id, {", ".join(_BUCKETS)}, coalesce((doc::jsonb ->> 'seq')
 ORDER BY sku, warehouse_id
 """
 _SUMS = """
-SELECT m.sku, m.warehouse_id, b.key AS bucket, sum((b.value ->> 0)::bigint)::bigint AS n
+SELECT m.sku, m.warehouse_id, b.key AS bucket, sum(b.value::text::bigint)::bigint AS n
 FROM movement m, jsonb_array_elements(m.doc::jsonb -> 'changes') AS c, jsonb_each(c -> 'buckets') AS b GROUP BY 1, 2, 3
 """
 _COUNTS = """

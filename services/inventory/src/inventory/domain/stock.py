@@ -8,6 +8,7 @@ that does not add up names the event that leaked. The movements of one shelf in 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -94,12 +95,12 @@ def new_shelf(sku: str, warehouse_id: str) -> Shelf:
 
 
 class Change(Value):
-    """One signed change of one shelf, as it is stored: `buckets` has, by bucket, the change and the level after it.
-    `cause_id` is the id of the event, request or job that caused it."""
+    """One signed change of one shelf, by bucket, as it is stored. `cause_id` is the id of the event, request or job that
+    caused it."""
 
     cause: str
     cause_id: str
-    buckets: dict[str, tuple[int, int]]
+    buckets: dict[str, int]
     order_id: str | None = None
     units: Units = NO_UNITS
 
@@ -122,12 +123,14 @@ class Movement(Value):
 
 class Movements(Value):
     """The changes of one shelf in one transaction, in their order: one row, written once, never updated. `seq` numbers
-    the first of them; the others follow without gaps."""
+    the first of them; the others follow without gaps. `before`: the shelf's buckets that were not empty then. Both are 0
+    and nothing until the shelf is locked."""
 
     sku: str
     warehouse_id: str
-    seq: int
+    seq: int = 0
     at: Moment
+    before: dict[str, int] = {}  # noqa: RUF012 - a struct copies it
     changes: tuple[Change, ...]
 
     @property
@@ -142,13 +145,16 @@ class Movements(Value):
 
     def each(self) -> Iterator[Movement]:
         """Its movements one by one."""
+        level = dict(self.before)
         for seq, change in enumerate(self.changes, start=self.seq):
+            for bucket, delta in change.buckets.items():
+                level[bucket] = level.get(bucket, 0) + delta
             yield Movement(
                 sku=self.sku,
                 warehouse_id=self.warehouse_id,
                 seq=seq,
-                changes={bucket: delta for bucket, (delta, _) in change.buckets.items()},
-                after={bucket: after for bucket, (_, after) in change.buckets.items()},
+                changes=dict(change.buckets),
+                after={bucket: level[bucket] for bucket in change.buckets},
                 cause=change.cause,
                 cause_id=change.cause_id,
                 order_id=change.order_id,
@@ -218,20 +224,18 @@ class StockBook:
         """Apply signed changes to one shelf and write its movement. Raises `Illegal` when a bucket would go negative."""
         key = (sku, warehouse_id)
         level = self._level(key)
-        buckets: dict[str, tuple[int, int]] = {}
         for bucket, delta in changes.items():
             value = level[bucket] + delta
             # A shelf may write off more than was booked on it: transferred goods were booked where they came in.
             if value < 0 and bucket is not Bucket.BOOKED:
                 raise Illegal(f"{bucket} of {sku} in {warehouse_id} would be {value}: {because.cause}")
             level[bucket] = value
-            buckets[bucket] = (delta, value)
             if bucket is Bucket.FREE and delta > 0:
                 level["fill_wanted"] = True
-        self._note(key, level, because, buckets, units)
+        self._note(key, level, because, {bucket.value: delta for bucket, delta in changes.items()}, units)
 
     def _note(
-        self, key: ShelfKey, level: dict[str, Any], because: Because, buckets: dict[str, tuple[int, int]], units: Units
+        self, key: ShelfKey, level: dict[str, Any], because: Because, buckets: dict[str, int], units: Units
     ) -> None:
         level["seq"] += 1
         level["dirty"] = True
@@ -254,7 +258,7 @@ class StockBook:
         level[source], level[target] = left, grown
         if target is Bucket.FREE:
             level["fill_wanted"] = True
-        self._note(key, level, because, {source: (-n, left), target: (n, grown)}, units)
+        self._note(key, level, because, {source.value: -n, target.value: n}, units)
 
     def want_fill(self, sku: str, warehouse_id: str) -> None:
         """Ask for a fill of this SKU although no stock came free here."""
@@ -268,6 +272,13 @@ class StockBook:
     def touched(self) -> list[ShelfKey]:
         """The shelves with movements, in key order."""
         return sorted(self._changes)
+
+    def delta(self, key: ShelfKey) -> dict[str, int]:
+        """What moved on a shelf, by bucket, all changes together."""
+        total: Counter[str] = Counter()
+        for change in self._changes[key]:
+            total.update(change.buckets)
+        return total
 
     def rebase(self, shelves: Mapping[ShelfKey, Shelf]) -> bool:
         """Make the movements start from these shelves instead of those they were decided on. False when one of them is not
@@ -284,7 +295,7 @@ class StockBook:
             try:
                 for change in moved:
                     because = Because(change.cause, change.cause_id, self._at[key], change.order_id)
-                    deltas = {Bucket(name): delta for name, (delta, _) in change.buckets.items()}
+                    deltas = {Bucket(name): delta for name, delta in change.buckets.items()}
                     self.shift(because, *key, deltas, change.units)
             except Illegal:
                 return False
@@ -297,8 +308,14 @@ class StockBook:
     def movements(self) -> list[Movements]:
         """What moved, one row per shelf."""
         return [
-            Movements(
-                sku=key[0], warehouse_id=key[1], seq=self._before[key].seq + 1, at=self._at[key], changes=tuple(changes)
-            )
-            for key, changes in self._changes.items()
+            moved.put(seq=before.seq + 1, before={b.value: n for b in Bucket if (n := getattr(before, b.value))})
+            for moved in self.moved()
+            if (before := self._before[moved.sku, moved.warehouse_id])
+        ]
+
+    def moved(self) -> list[Movements]:
+        """The same without what only the locked shelf knows, in key order."""
+        return [
+            Movements(sku=key[0], warehouse_id=key[1], at=self._at[key], changes=tuple(self._changes[key]))
+            for key in self.touched
         ]
