@@ -37,7 +37,8 @@ class Goal:
 @dataclass(frozen=True, slots=True)
 class Bench:
     """`run` measures on a fresh system; `beside` (if any) measures the peers on the same servers afterwards, given the
-    figures of this run. `services`: only these run (none named: all). `runs`: as many give the median."""
+    figures of this run. `services`: only these run (none named: all). `runs`: as many give the median. `scales`: a service
+    and the numbers of copies of its worker; a run is then one system after another, and its figures are by number."""
 
     name: str
     measures: str
@@ -48,6 +49,7 @@ class Bench:
     beside: Callable[[Ground, Size, Figures], Awaitable[Figures]] | None = None
     services: tuple[str, ...] = ()
     runs: int = 1
+    scales: tuple[str, tuple[int, ...]] | None = None
     hidden: tuple[str, ...] = field(default=())
     """Figures that go to the JSON file only."""
 

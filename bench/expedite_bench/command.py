@@ -18,7 +18,8 @@ from expedite_local.errors import LocalError
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for. `runs`: None takes the bench's own number. `profile`: processes, as in inventory-standard."""
+    """What was asked for. `runs`: None takes the bench's own number. `profile`: processes, as in inventory-standard.
+    `scale`: a service and the numbers of copies to compare, instead of the bench's own."""
 
     name: str = ""
     json_file: Path | None = None
@@ -27,6 +28,7 @@ class Options:
     orders: int | None = None
     peers: bool = True
     profile: tuple[str, ...] = ()
+    scale: tuple[str, tuple[int, ...]] | None = None
     label: str = ""
 
 
@@ -73,11 +75,7 @@ async def _run(bench: Bench, size: dict[str, Any], options: Options) -> int:
     runs = []
     for serial in range(1, count + 1):
         told(f"run {serial} of {count}: a fresh system")
-        runs.append(
-            await one(
-                bench, size, quick=options.quick, peers=options.peers and not options.profile, profile=options.profile
-            )
-        )
+        runs.append(await _scaled(bench, size, options))
     median = medians(runs)
     verdicts = report.verdicts(bench, median)
     print(f"\n{report.table(bench, median, runs)}\n")
@@ -93,12 +91,34 @@ async def _run(bench: Bench, size: dict[str, Any], options: Options) -> int:
     return 0
 
 
+async def _scaled(bench: Bench, size: dict[str, Any], options: Options) -> Figures:
+    """One run: one system, or one after another with more copies of a service."""
+    peers = options.peers and not options.profile
+    scales = options.scale or bench.scales
+    if scales is None:
+        return await one(bench, size, quick=options.quick, peers=peers, profile=options.profile)
+    service, counts = scales
+    return {
+        f"{service} x {copies}": await one(
+            bench, size, quick=options.quick, peers=False, profile=options.profile, scale={service: copies}
+        )
+        for copies in counts
+    }
+
+
 async def one(
-    bench: Bench, size: dict[str, Any], *, quick: bool, peers: bool, profile: tuple[str, ...] = ()
+    bench: Bench,
+    size: dict[str, Any],
+    *,
+    quick: bool,
+    peers: bool,
+    profile: tuple[str, ...] = (),
+    scale: dict[str, int] | None = None,
 ) -> Figures:
     """One run: measure, audit, then the peers on the same servers. Raises Invalid when its figures are worth nothing."""
     worn_gb = 0.0 if quick else WORN_GB
-    async with opened(bench.services, profile=profile, extra=UNPACED if quick else None, worn_gb=worn_gb) as ground:
+    extra = UNPACED if quick else None
+    async with opened(bench.services, profile=profile, extra=extra, scale=scale, worn_gb=worn_gb) as ground:
         figures = await bench.run(ground, size)
         figures["servers"] = await ground.servers()
         told("measured; now the audit")

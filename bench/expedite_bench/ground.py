@@ -64,6 +64,7 @@ class Ground:
     folder: Path
     started_s: float
     profiled: tuple[str, ...] = ()
+    scale: Mapping[str, int] = field(default_factory=dict)
     restore: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
     """What must be taken back before the audit, by service: rows that were preloaded (the audit starts at that cut)."""
     _serial: int = 0
@@ -221,11 +222,12 @@ async def opened(
     *,
     profile: Sequence[str] = (),
     extra: Mapping[str, str] | None = None,
+    scale: Mapping[str, int] | None = None,
     worn_gb: float = 0,
 ) -> AsyncIterator[Ground]:
     """A system of our own on empty data and free ports, with master data and stock; nothing of it is left behind.
-    `profile`: processes to profile whenever `Ground.profiling` says so. `extra`: settings of all processes. `worn_gb`: how
-    much write-ahead log the database server has written before, see `wear`."""
+    `profile`: processes to profile whenever `Ground.profiling` says so. `extra`: settings of all processes. `scale`: copies
+    of workers. `worn_gb`: how much write-ahead log the database server has written before, see `wear`."""
     for name in ("DATABASE_URL", "KAFKA_BOOTSTRAP"):
         os.environ.pop(name, None)  # a bench fills what it finds: never somebody's servers
     client.PATIENCE_S = 600.0
@@ -238,7 +240,15 @@ async def opened(
         environment = {"EXPEDITE_LOG_LEVEL": "WARNING", **(extra or {})}
         if profile:
             environment |= profiles.environment(folder, BENCH / "profiling")
-        options = Options(services=chosen, port_base=0, fresh=True, show_logs=False, extra=environment, seed=0)
+        options = Options(
+            services=chosen,
+            port_base=0,
+            fresh=True,
+            show_logs=False,
+            extra=environment,
+            seed=0,
+            scale=dict(scale or {}),
+        )
         system = System(home, options, Screen())
         began = time.perf_counter()
         await stack.enter_async_context(_running(system))
@@ -251,7 +261,7 @@ async def opened(
         shop = Client(snapshot.urls["order-intake"], snapshot.api_keys["shop"])
         stack.callback(shop.close)
         goods = await prepare(operator, [s.name for s in chosen], system.plan.carriers_url)
-        yield Ground(system, books, operator, shop, goods, folder, started_s, tuple(profile))
+        yield Ground(system, books, operator, shop, goods, folder, started_s, tuple(profile), scale or {})
 
 
 async def wear(url: str, gigabytes: float) -> None:

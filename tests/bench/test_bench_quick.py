@@ -85,6 +85,17 @@ async def test_timers() -> None:
     assert figures["due"] == figures["fired_once"] == figures["late_ms"]["n"] == bench.quick["due"]
 
 
+async def test_scale() -> None:
+    """On a system of its own: with two copies, each of which has taken its share."""
+    bench = BENCHES["scale"]
+    async with opened(bench.services, extra=UNPACED, scale={"inventory": 2}) as ground:
+        figures = await measured(ground, "scale")
+    assert set(figures["events_by_copy"]) == {"inventory-standard-0", "inventory-standard-1"}
+    assert sum(figures["events_by_copy"].values()) == bench.quick["orders"]
+    assert min(figures["events_by_copy"].values()) > 0
+    assert figures["times_frozen"] > 0
+
+
 async def test_growth(ground: Ground) -> None:
     figures = await measured(ground, "growth")
     assert figures["board_ms"]["by_query"]["one order"]["n"] == BENCHES["growth"].quick["queries"]

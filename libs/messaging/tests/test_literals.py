@@ -55,3 +55,22 @@ async def test_ids_and_numbers_come_back_as_they_were() -> None:
         assert await connection.fetchval("SELECT $1::text::float8[]", literals.numbers([0.1, 1e300])) == [0.1, 1e300]
     finally:
         await connection.close()
+
+
+async def test_a_quoted_text_comes_back_as_it_was() -> None:
+    connection = await asyncpg.connect(testing.server_url())
+    try:
+        for text in (
+            "",
+            "'",
+            "''; DROP TABLE x; --",
+            "back\\slash\\'",
+            'a "word"',
+            "{1,2}",
+            "line\nbreak",
+            "Zoë 漢 🙂",
+            "$1",
+        ):
+            assert await connection.fetchval(f"SELECT {literals.quoted(text)}::text") == text
+    finally:
+        await connection.close()

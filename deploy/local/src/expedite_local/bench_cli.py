@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from expedite_local.errors import LocalError
+from expedite_local.plan import parse_scale
 
 
 def bench(
@@ -22,20 +23,32 @@ def bench(
     orders: Annotated[int | None, typer.Option(min=10, help="Orders per run, where the bench counts them.")] = None,
     peers: Annotated[bool, typer.Option("--peers/--no-peers", help="Measure the peers beside it.")] = True,
     profile: Annotated[str, typer.Option(help="Profile these processes, as in inventory-standard,shipping-api.")] = "",
+    scale: Annotated[
+        str, typer.Option(help="Compare numbers of copies of a service's worker, as in inventory=1,2,3.")
+    ] = "",
     label: Annotated[str, typer.Option(help="What is special about this run; goes to the JSON file.")] = "",
 ) -> None:
-    """Measure: saga, express, overtake, intake, hot-sku, growth, timers, webhooks, footprint. Each on a fresh system."""
+    """Measure: saga, express, overtake, intake, hot-sku, growth, timers, webhooks, footprint, scale. Each on a fresh system."""
     folder = _checkout() / "bench"
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
     command = importlib.import_module("expedite_bench.command")
     wanted = command.Options(
         name=name, json_file=json_file, quick=quick, runs=runs, orders=orders, peers=peers,
-        profile=tuple(filter(None, profile.split(","))), label=label,
+        profile=tuple(filter(None, profile.split(","))), scale=_scale(scale), label=label,
     )  # fmt: skip
     status = command.run(wanted)
     if status:
         raise typer.Exit(status)
+
+
+def _scale(text: str) -> tuple[str, tuple[int, ...]] | None:
+    """`inventory=1,2,3` as a service and its numbers of copies. Raises LocalError."""
+    if not text:
+        return None
+    name, _, counts = text.partition("=")
+    found = [parse_scale([f"{name}={count}"]) for count in counts.split(",")]
+    return next(iter(found[0])), tuple(count for one in found for count in one.values())
 
 
 def _checkout() -> Path:

@@ -45,6 +45,8 @@ class EffectWorker:
 
     async def run(self) -> None:
         """Work for ever, until cancelled."""
+        if not self.engine.handlers.performers:
+            await asyncio.Event().wait()  # nothing is performed here, so no result can have been kept
         async with asyncio.TaskGroup() as loops:
             loops.create_task(self._looping(None, self.bring_kept))
             for kind in self.engine.handlers.performers:
