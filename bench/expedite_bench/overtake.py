@@ -94,16 +94,17 @@ async def run(ground: Ground, size: Size) -> Figures:
     async with queued(ground, size["backlog"], drains=size["drains"]) as backlog:
         waiting = await backlog.places(ground)
         told(f"waiting: {waiting}; {size['each']} orders raised from each place meanwhile")
-        with punctual():
-            async with _draining(ground, size), asyncio.TaskGroup() as group:
-                looking = [group.create_task(watch.look()), group.create_task(watch.ask())]
-                raising = {
-                    place: group.create_task(raised(ground, backlog, place, waits, watch, size))
-                    for place, waits in wanted.items()
-                }
-                await asyncio.wait(raising.values())
-                watch.closed.set()
-                await asyncio.wait(looking)
+        async with _draining(ground, size):
+            with punctual():
+                async with asyncio.TaskGroup() as group:
+                    looking = [group.create_task(watch.look()), group.create_task(watch.ask())]
+                    raising = {
+                        place: group.create_task(raised(ground, backlog, place, waits, watch, size))
+                        for place, waits in wanted.items()
+                    }
+                    await asyncio.wait(raising.values())
+                    watch.closed.set()
+                    await asyncio.wait(looking)
     took = {place: [watch.seen[i] - at for i, at in task.result()] for place, task in raising.items()}
     return {
         "waiting_at_first": waiting,

@@ -27,7 +27,7 @@ def table(bench: Bench, median: Figures, runs: list[Figures]) -> str:
     heads = ["figure", "median" if len(runs) > 1 else "value", *(f"run {n}" for n in range(1, len(runs) + 1) if len(runs) > 1)]  # fmt: skip
     rows = [heads]
     for path, value in flat(median):
-        if path.split(".")[0] in ("audit", *bench.hidden):
+        if {"audit", *bench.hidden}.intersection(path.split(".")):
             continue
         each = [_shown(look_up(run, path)) for run in runs] if len(runs) > 1 else []
         rows.append([path, _shown(value), *each])

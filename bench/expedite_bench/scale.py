@@ -36,6 +36,8 @@ async def run(ground: Ground, size: Size) -> Figures:
     finally:
         freezing.cancel()
         await asyncio.wait([freezing])
+    if not freezing.cancelled():
+        freezing.result()
     if not frozen:
         raise Invalid("no copy was frozen while orders came: nothing was proved")
     return {

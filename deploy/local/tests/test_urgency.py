@@ -6,7 +6,6 @@ import asyncio
 import os
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import asyncpg
@@ -18,6 +17,10 @@ from expedite_local.postgres import embedded_postgres
 pytestmark = pytest.mark.skipif(not urgency.allowed(), reason="the real-time class is not allowed here")
 
 
+def _policy(pid: int) -> int:
+    return os.sched_getscheduler(pid) & ~os.SCHED_RESET_ON_FORK
+
+
 def test_a_process_hurries_with_all_its_threads() -> None:
     """B4: whatever an urgent order passes through runs before everything else."""
     program = "import sys, threading\nthreading.Thread(target=sys.stdin.read).start()\nprint(flush=True)\n"
@@ -27,17 +30,22 @@ def test_a_process_hurries_with_all_its_threads() -> None:
         urgency.hurry(child.pid)
         threads = [int(thread.name) for thread in Path(f"/proc/{child.pid}/task").iterdir()]
         assert len(threads) == 2
-        assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_RR}
+        assert {_policy(thread) for thread in threads} == {os.SCHED_RR}
+        urgency.calm(child.pid)
+        assert {_policy(thread) for thread in threads} == {os.SCHED_OTHER}
         child.communicate(b"")
     urgency.hurry(child.pid)  # it is gone: nothing to do
 
 
 def test_a_watch_is_punctual_only_while_it_watches() -> None:
+    """What it starts meanwhile is like everybody."""
     before = os.sched_getscheduler(0)
-    with urgency.punctual():
-        assert os.sched_getscheduler(0) == os.SCHED_RR
-        threading.Event().wait(0.001)
+    with urgency.punctual() as granted:
+        assert granted
+        assert _policy(0) == os.SCHED_RR
+        started = subprocess.run(["chrt", "-p", "0"], capture_output=True, text=True, check=True).stdout
     assert os.sched_getscheduler(0) == before
+    assert "SCHED_OTHER" in started
 
 
 async def test_sessions_of_express_lanes_hurry_and_no_others(tmp_path: Path) -> None:
@@ -48,10 +56,26 @@ async def test_sessions_of_express_lanes_hurry_and_no_others(tmp_path: Path) -> 
         pids = {name: await session.fetchval("SELECT pg_backend_pid()") for name, session in sessions.items()}
         keeping = asyncio.create_task(urgency.keep(lambda: (), url, ["order-intake", "prioritizer"]))
         async with asyncio.timeout(20):
-            while os.sched_getscheduler(pids[names[0]]) != os.SCHED_RR:  # noqa: ASYNC110 - the kernel tells nobody
+            while _policy(pids[names[0]]) != os.SCHED_RR:  # noqa: ASYNC110 - the kernel tells nobody
                 await asyncio.sleep(0.02)
         keeping.cancel()
-        hurried = {name for name, pid in pids.items() if os.sched_getscheduler(pid) == os.SCHED_RR}
-        assert hurried == set(names[:2])
+        assert {name for name, pid in pids.items() if _policy(pid) == os.SCHED_RR} == set(names[:2])
         for session in sessions.values():
             await session.close()
+
+
+async def test_who_is_busy_does_not_hurry_until_it_is_calm() -> None:
+    """A bulk upload through an entrance must not starve the stations behind it."""
+    program = "import sys\nfor line in sys.stdin:\n    while line == 'work\\n': pass\n"
+    child = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdin=asyncio.subprocess.PIPE)
+    assert child.stdin is not None
+    keeping = asyncio.create_task(urgency.keep(lambda: [child.pid], None, []))
+    async with asyncio.timeout(30):
+        while _policy(child.pid) != os.SCHED_RR:  # noqa: ASYNC110 - the kernel tells nobody
+            await asyncio.sleep(0.02)
+        child.stdin.write(b"work\n")
+        while _policy(child.pid) == os.SCHED_RR:  # noqa: ASYNC110 - the kernel tells nobody
+            await asyncio.sleep(0.02)
+    keeping.cancel()
+    child.kill()
+    await child.wait()

@@ -3,7 +3,8 @@
 On a machine of their own, express lanes find a free core. Here everything shares a few, and an urgent order wakes some twenty
 processes and database sessions one after another: behind whoever is busy at each of them it would wait ten times as long as
 it works. What urgent orders pass through therefore runs in Linux's real-time class, where the system allows it (root, or
-CAP_SYS_NICE): it is little work, and nothing else has to wait long for it. Without it niceness alone decides (`plan`).
+CAP_SYS_NICE), as long as it is little work: whoever is busy for half a second in one (a bulk upload, a long query) is like
+everybody until it is calm again. Without the privilege niceness alone decides (`plan`).
 """
 
 from __future__ import annotations
@@ -11,13 +12,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import asyncpg
 
 EVERY_S = 1.0
+BUSY = 0.5
+"""The share of a core above which work is not little."""
 # Sessions of express lanes and of the APIs where urgent orders come in and are raised; and who writes the log for them.
 _SESSIONS = r"""
 SELECT pid FROM pg_stat_activity
@@ -27,33 +31,43 @@ WHERE application_name ~ ('^(\S+-express|(' || $1 || ')-api)-') OR backend_type 
 
 def allowed() -> bool:
     """Whether this process may put others into the real-time class."""
-    if not hasattr(os, "sched_setscheduler"):
-        return False
-    try:
-        with punctual():
-            return os.sched_getscheduler(0) == os.SCHED_RR
-    except OSError:
-        return False
+    with punctual() as granted:
+        return granted
 
 
 def hurry(pid: int) -> None:
-    """Put a process with all its threads into the real-time class."""
-    with contextlib.suppress(OSError):  # it has just ended, or is not ours
+    """Put a process with all its threads into the real-time class; what it starts later begins like everybody."""
+    _become(pid, os.SCHED_RR | os.SCHED_RESET_ON_FORK, 1)
+
+
+def calm(pid: int) -> None:
+    """Take a process with all its threads out of the real-time class."""
+    _become(pid, os.SCHED_OTHER, 0)
+
+
+def _become(pid: int, policy: int, priority: int) -> None:
+    with contextlib.suppress(OSError):  # it has just ended
         for thread in Path(f"/proc/{pid}/task").iterdir():
-            os.sched_setscheduler(int(thread.name), os.SCHED_RR, os.sched_param(1))
+            with contextlib.suppress(OSError):  # or is not ours
+                os.sched_setscheduler(int(thread.name), policy, os.sched_param(priority))
 
 
 @contextmanager
-def punctual() -> Iterator[None]:
-    """Run this thread in the real-time class for the block: for a watch that must not be late itself. Where that is not
-    allowed it runs as before."""
-    before = os.sched_getscheduler(0)
+def punctual() -> Iterator[bool]:
+    """Run this thread in the real-time class for the block: for a watch that must not be late itself. False where that is
+    not allowed: it runs as before. What is started meanwhile is like everybody."""
+    if not hasattr(os, "sched_setscheduler"):
+        yield False
+        return
+    policy, param, granted = os.sched_getscheduler(0), os.sched_getparam(0), False
     with contextlib.suppress(OSError):
-        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+        granted = True
     try:
-        yield
+        yield granted
     finally:
-        os.sched_setscheduler(0, before, os.sched_param(0))
+        if granted:
+            os.sched_setscheduler(0, policy, param)
 
 
 async def keep(pids: Callable[[], Iterable[int]], postgres_url: str | None, entrances: Iterable[str]) -> None:
@@ -61,18 +75,49 @@ async def keep(pids: Callable[[], Iterable[int]], postgres_url: str | None, entr
     `entrances`. None for a server that is not ours."""
     if not allowed():
         return
+    used: dict[int, float] = {}
+    looked = time.monotonic()
+    async with _sessions(postgres_url, "|".join(entrances)) as sessions:
+        while True:
+            await asyncio.sleep(EVERY_S)
+            urgent = [*pids(), *await sessions()]
+            took, looked = time.monotonic() - looked, time.monotonic()
+            before, used = used, {pid: _cpu_s(pid) for pid in urgent}
+            for pid in urgent:
+                busy = used[pid] - before.get(pid, used[pid]) > BUSY * took
+                (calm if busy else hurry)(pid)
+
+
+@asynccontextmanager
+async def _sessions(url: str | None, entrances: str) -> AsyncIterator[Callable[[], Awaitable[list[int]]]]:
+    """Asks for the process ids of the urgent sessions; none while the server is away."""
     connection: asyncpg.Connection | None = None
-    while True:
-        for pid in pids():
-            hurry(pid)
-        if postgres_url:
-            try:
-                if connection is None or connection.is_closed():
-                    connection = await asyncpg.connect(postgres_url, timeout=5, command_timeout=5)
-                for row in await connection.fetch(_SESSIONS, "|".join(entrances)):
-                    hurry(row["pid"])
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                if connection is not None:
-                    connection.terminate()
-                connection = None
-        await asyncio.sleep(EVERY_S)
+
+    async def ask() -> list[int]:
+        nonlocal connection
+        if url is None:
+            return []
+        try:
+            if connection is None or connection.is_closed():
+                connection = await asyncpg.connect(url, timeout=5, command_timeout=5)
+            return [row["pid"] for row in await connection.fetch(_SESSIONS, entrances)]
+        except Exception:  # the server is restarting, or what it said made no sense to the driver: asked again
+            if connection is not None:
+                connection.terminate()
+            connection = None
+            return []
+
+    try:
+        yield ask
+    finally:
+        if connection is not None:
+            connection.terminate()
+
+
+def _cpu_s(pid: int) -> float:
+    """Seconds of processor time a process has had; 0 when it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -36,6 +36,8 @@ _PASSING = {
     "25P04",  # transaction timeout
 }
 
+_ENDED = {"25P03", "25P04"}  # the server ends the session with these
+
 # The driver asks a new connection about every array type it meets, one slow query per statement: with this, one for all.
 _ARRAY_TYPES = """
 SELECT $1::uuid[], $2::int[], $3::smallint[], $4::bigint[], $5::bytea[], $6::bool[], $7::timestamptz[], $8::numeric[],
@@ -66,7 +68,7 @@ def lost(error: BaseException) -> bool:
     """True when the connection itself is gone or in an unknown state."""
     if isinstance(error, asyncpg.PostgresError):
         state = getattr(error, "sqlstate", None) or ""
-        return state[:2] in ("08", "57") and state != "57014"
+        return state in _ENDED or (state[:2] in ("08", "57") and state != "57014")
     return isinstance(error, _BROKEN)
 
 

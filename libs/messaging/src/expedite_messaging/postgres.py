@@ -27,10 +27,12 @@ from expedite_messaging.wake import TIMERS, Wake, effects_hint, outbox_hint
 log = structlog.get_logger(__name__)
 
 # Writers reach rows by key and nothing else. A table that was small when its plan was made (a new database) must not be
-# read whole for ever after: plans are cached, and statistics come late.
-_BEGIN_WRITE = (
-    "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
-)
+# read whole for ever after: plans are cached, and statistics come late. One plan serves all: made for given arrays it would
+# be no other, and making it reads the arrays once more.
+_BEGIN_WRITE = """
+BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off;
+SET LOCAL plan_cache_mode = force_generic_plan
+"""
 _UNPARKED = "NOT EXISTS (SELECT FROM parked p WHERE p.key = t.key)"
 _DUE = f"""
 SELECT id, kind, subject, level, key, due_at, data, lane, correlation_id, traceparent FROM timer t
@@ -103,7 +105,7 @@ class PostgresEngine(Engine):
     async def _commit(self, raw: Any, session: PostgresSession) -> None:
         xact = session.xact
         try:
-            await raw.execute("; ".join(session.ending))
+            said = await raw.execute("; ".join(session.ending))
         except Exception as error:
             if not lost(error):
                 await _rollback(raw)
@@ -112,6 +114,9 @@ class PostgresEngine(Engine):
             # The answer was lost, not the commit: ask what became of it (P39).
             if xact is None or not await self._committed(xact):
                 raise Transient(f"the commit failed: {error}") from error
+            return
+        if said != "COMMIT":  # a statement had failed and somebody went on all the same: nothing of it was kept
+            raise RuntimeError(f"the transaction had failed before: the server answered {said} to its commit")
 
     async def _committed(self, xact: str, within_s: float = 60.0) -> bool:
         """What became of a transaction whose connection broke. Raises `Transient` when the database stays away."""

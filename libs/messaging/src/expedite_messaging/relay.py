@@ -29,7 +29,7 @@ from aiokafka.errors import (
 from aiokafka.partitioner import murmur2
 
 from expedite_events import Lane
-from expedite_messaging import metrics
+from expedite_messaging import literals, metrics
 from expedite_messaging.admin import MAX_MESSAGE_BYTES
 from expedite_messaging.connection import calling
 from expedite_messaging.engine import Transient
@@ -41,7 +41,6 @@ BATCH = 1000
 RESCAN_S = 0.25
 SHORTEST_POLL_S, LONGEST_POLL_S = 0.02, 1.0  # commits wake us; a poll only finds what a lost hint was about
 BALANCE_EVERY_S = 1.0
-COUNT_EVERY_S = 3.0
 MAX_BATCH_BYTES = 512 * 1024  # of one partition, below what the topics allow
 LARGEST_BATCHED = 128 * 1024
 ACK_TIMEOUT_S = 60.0
@@ -49,10 +48,9 @@ BLOCK_S = 60.0
 # A frozen relay is silent: the server ends its session, which frees its shards.
 SILENCE = "5s"
 _LOCKS = {Lane.STANDARD: 0x45580001, Lane.EXPRESS: 0x45580002}
-_MEMBERS = {Lane.STANDARD: 0x45580011, Lane.EXPRESS: 0x45580012}
+_PURPOSE = {lane: f"relay {lane.value}" for lane in Lane}
 _COUNT_MEMBERS = """
-SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = $1::int8::oid AND granted
-  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE '% ' || $1
 """
 # What is wrong with the record (or its topic) and stays wrong however often it is sent.
 _REFUSED = (
@@ -85,8 +83,7 @@ class Relay:
         self.producer_options: dict[str, Any] = {}
         self._suspects: set[int] = set()  # rows of a refused batch: sent one by one to find the culprit
         self._partitions: dict[str, int] = {}  # how many a topic has: chosen once (P20)
-        self._member = random.getrandbits(30)
-        self._members, self._counted_at = 1, -1e9
+        self._members = 1
         self._labels = (engine.service, lane.value)
 
     async def run(self) -> None:
@@ -128,7 +125,7 @@ class Relay:
     async def _session(self, woken: asyncio.Event) -> None:
         """One connection, its locks and one producer, until something breaks."""
         connection = await self.engine.connections.dedicated(
-            f"relay {self.lane.value}", idle_session_timeout=SILENCE, synchronous_commit="off"
+            _PURPOSE[self.lane], idle_session_timeout=SILENCE, synchronous_commit="off"
         )
         producer = self._producer()
         sql = asyncio.Lock()
@@ -171,11 +168,6 @@ class Relay:
         self, connection: Any, sql: asyncio.Lock, producer: AIOKafkaProducer, woken: asyncio.Event
     ) -> None:
         balanced_at = rescanned_at = -1e9
-        member = await calling(
-            connection.fetchval("SELECT pg_try_advisory_lock($1, $2)", _MEMBERS[self.lane], self._member)
-        )
-        if not member:
-            raise ProducerBroken("our own former session still holds our membership")
         floor, poll = 0, SHORTEST_POLL_S
         acked: list[int] = []
         self.connected = True
@@ -213,12 +205,12 @@ class Relay:
         """Delete what the broker has and read what comes next, in one statement."""
         shards = sorted(self.shards)
         mine = "" if len(shards) == SHARDS else " AND shard = ANY($5::smallint[])"
-        gone = f"WITH gone AS (DELETE FROM {self.table} WHERE id = ANY($1::bigint[]))" if acked else ""
+        gone = f"WITH gone AS (DELETE FROM {self.table} WHERE id = ANY($1::text::bigint[]))" if acked else ""
         statement = f"""
             {gone} SELECT id, topic, key, headers, value FROM {self.table}
-            WHERE id > $2 AND id <> ALL($1::bigint[]) AND key <> ALL($3::text[]) {mine} ORDER BY id LIMIT $4
+            WHERE id > $2 AND id <> ALL($1::text::bigint[]) AND key <> ALL($3::text[]) {mine} ORDER BY id LIMIT $4
         """
-        arguments = [list(acked), floor, self._blocked_now(), limit if shards else 0]
+        arguments = [literals.numbers(acked), floor, self._blocked_now(), limit if shards else 0]
         rows: list[Any] = await calling(connection.fetch(statement, *arguments, *([shards] if mine else [])))
         return rows
 
@@ -230,10 +222,7 @@ class Relay:
 
     async def _balance(self, connection: Any) -> None:
         """Own a fair share of the shards among the relays alive; ownership is a lock of this very connection."""
-        now = time.monotonic()
-        if now - self._counted_at >= COUNT_EVERY_S:  # walking all locks of the server costs milliseconds
-            self._counted_at = now
-            self._members = await calling(connection.fetchval(_COUNT_MEMBERS, _MEMBERS[self.lane]))
+        self._members = await calling(connection.fetchval(_COUNT_MEMBERS, _PURPOSE[self.lane]))
         share = -(-SHARDS // max(self._members, 1))
         if len(self.shards) > share:
             extra = sorted(self.shards)[share:]

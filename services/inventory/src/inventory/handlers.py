@@ -44,7 +44,7 @@ from inventory.domain.world import World
 from inventory.shelves import Stockroom, held_shelves
 from inventory.store import BOOKINGS, CARRIERS, ORDERS, WAREHOUSES
 
-# A batch holds the shelves of its SKUs from its decisions to its commit, and an urgent order waits for them meanwhile.
+# An order that is not plain makes its whole batch hold shelves while it is decided, and urgent orders wait for them.
 handlers = Handlers("inventory", poll=200)
 handlers.every(0.5)(jobs.fill)
 handlers.every(2.0)(jobs.publish_levels)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from expedite_events import Decision, Units
 from expedite_messaging.cause import Cause
-from expedite_messaging.collection import Book, sortable
+from expedite_messaging.collection import Book
 from expedite_messaging.tx import Tx
 from inventory import settling
 from inventory.domain.backorder import Backorder, queue_rows
@@ -84,9 +84,7 @@ class Stockroom:
         """The shelves of these SKUs as they are, for plain decisions; None when one of them is contested: somebody may come
         first."""
         names = sorted(set(skus))
-        # Seconds old is new enough here: who cannot be served from the warehouses known is looked at under lock.
-        known = await tx.masters(WAREHOUSES) if names else {}
-        warehouses = tuple(known[warehouse_id] for warehouse_id in sorted(known, key=sortable))
+        warehouses = tuple(await tx.find(WAREHOUSES, order_by=["warehouse_id"])) if names else ()
         keys = {(sku, w.warehouse_id) for sku in names for w in warehouses}.union(also)
         if not keys:
             return None

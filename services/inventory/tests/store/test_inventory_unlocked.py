@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -136,3 +137,26 @@ async def test_an_urgent_revision_alone_moves_no_goods(engine: Any) -> None:
     await engine.deliver([harness.envelope(raised, lane=Lane.EXPRESS)])
     assert engine.retries == 0
     assert await held(engine, ["o"]) == {"announced": 1}
+
+
+async def test_movements_of_an_earlier_build_are_read_after_the_migration(engine: Any) -> None:
+    """D10: they had the level after each change, and no level before the first."""
+    await engine.connections.fetch("UPDATE movement SET doc = $1::text::json", _EARLIER)
+    migration = importlib.import_module("inventory.migrations.versions.0002_settling")
+    await engine.connections.fetch(migration._MOVEMENTS)
+    (row,) = await engine.read(lambda tx: tx.find(MOVEMENTS, {"sku": "mug"}))
+    assert row.before == {"free": 2}
+    assert [(m.seq, m.changes, m.after) for m in row.each()] == [
+        (7, {"free": -1, "allocated": 1}, {"free": 1, "allocated": 1}),
+        (8, {"free": -1, "allocated": 1}, {"free": 0, "allocated": 2}),
+    ]
+    before = await engine.connections.fetch("SELECT doc FROM movement")
+    await engine.connections.fetch(migration._MOVEMENTS)
+    assert await engine.connections.fetch("SELECT doc FROM movement") == before, "what is as it should be stays"
+
+
+_EARLIER = """
+{"sku": "mug", "warehouse_id": "LON", "seq": 7, "at": "2026-03-02T09:00:00Z", "changes": [
+  {"cause": "PriorityAssigned", "cause_id": "1", "buckets": {"free": [-1, 1], "allocated": [1, 1]}, "order_id": "a"},
+  {"cause": "PriorityAssigned", "cause_id": "2", "buckets": {"free": [-1, 0], "allocated": [1, 2]}, "order_id": "b"}]}
+"""

@@ -2,7 +2,7 @@
 
 A *shelf* is one SKU in one warehouse. Every piece of goods of the shelf is in exactly one *bucket*; `booked` counts what
 ever came in (opening, receipts, count corrections), so that per SKU, over all warehouses, ``booked == sum of buckets``
-(I1, D10). A *movement* is one signed change of a shelf; it records the cause and the level after it, so that the first one
+(I1, D10). A *movement* is one signed change of a shelf; it records the cause, and its row the levels before it, so that the first one
 that does not add up names the event that leaked. The movements of one shelf in one transaction are one append-only row.
 """
 
@@ -174,7 +174,7 @@ class Because:
 
 
 class StockBook:
-    """The shelves of one transaction, all locked. Decisions change them one after another in memory; `changed` and
+    """The shelves of one transaction, locked or as they were read (`rebase`). Decisions change them one after another in memory; `changed` and
     `movements` are what has to be saved. A bucket never goes below zero: that would be an oversell or a leak, so it
     raises `Illegal` and the event parks (D2)."""
 
