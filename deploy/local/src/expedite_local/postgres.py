@@ -69,11 +69,11 @@ SETTINGS: dict[str, str] = {
 
 
 def shared_buffers_mb() -> int:
-    """An eighth of the machine's memory, 2 GB at most: pages that leave the cache dirty are written twice."""
+    """An eighth of the machine's memory, 4 GB at most: pages that leave the cache dirty are written twice."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     with contextlib.suppress(OSError, ValueError):  # "max" where a container is not limited
         memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
-    return max(128, min(2048, memory // 8 // 2**20))
+    return max(128, min(4096, memory // 8 // 2**20))
 
 
 class PostgresServer:

@@ -9,10 +9,9 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import asyncpg
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from expedite_messaging.engine import Transient
-from expedite_messaging.migrate import async_url, plain_url
+from expedite_messaging.migrate import plain_url
 
 R = TypeVar("R")
 
@@ -115,62 +114,62 @@ def _keep_alive(connection: Any) -> None:
                 sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
-async def _no_codec(_connection: Any) -> None:
-    return None
+def abandon(raw: Any) -> None:
+    """Cut a connection of the pool whose state is unknown; nothing when it has been cut already."""
+    with suppress(asyncpg.InterfaceError):
+        raw.terminate()
+
+
+async def _prepare(connection: Any) -> None:
+    _keep_alive(connection)
+    await connection.prepare(_ARRAY_TYPES)
+
+
+async def _nothing_to_reset(_connection: Any) -> None:
+    """Sessions of the pool differ in nothing: what is set is set for a transaction."""
 
 
 class Connections:
     """The connections of one process to one database."""
 
     def __init__(self, url: str, application: str, size: int = POOL_SIZE) -> None:
-        self.url, self.application = plain_url(url), application
-        self._engine: AsyncEngine = create_async_engine(
-            async_url(url),
-            async_creator=self._create,
-            pool_size=size,
-            max_overflow=0,
-            pool_timeout=5,
-            pool_recycle=1800,
-        )
-        # JSON stays text: it is parsed once, into its value. SQLAlchemy's codecs would also cost every new connection
-        # two introspections, which is what a storm of reconnections has no time for.
-        dialect: Any = self._engine.sync_engine.dialect
-        dialect.setup_asyncpg_json_codec = dialect.setup_asyncpg_jsonb_codec = _no_codec
+        self.url, self.application, self._size = plain_url(url), application, size
+        self._pool: Any = None
+        self._opening = asyncio.Lock()
 
-    async def _create(self) -> Any:
-        settings = {**_SETTINGS, "application_name": self.application}
-        connection = await asyncpg.connect(
-            self.url, timeout=5, command_timeout=COMMAND_TIMEOUT_S, server_settings=settings
-        )
-        _keep_alive(connection)
-        await connection.prepare(_ARRAY_TYPES)
-        return connection
+    async def _open(self) -> Any:
+        async with self._opening:
+            if self._pool is None:
+                self._pool = await asyncpg.create_pool(
+                    self.url,
+                    min_size=0,
+                    max_size=self._size,
+                    max_inactive_connection_lifetime=1800,
+                    timeout=5,
+                    command_timeout=COMMAND_TIMEOUT_S,
+                    server_settings={**_SETTINGS, "application_name": self.application},
+                    init=_prepare,
+                    reset=_nothing_to_reset,
+                )
+        return self._pool
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Any]:
         """A raw asyncpg connection from the pool, outside any transaction. Raises `Transient` when there is none."""
-        for _ in range(20):
-            try:
-                pooled = await self._engine.connect()
-                raw = (await pooled.get_raw_connection()).driver_connection
-            except Exception as error:  # whatever keeps us from connecting, no event is to blame for it
-                raise Transient(f"{type(error).__name__}: {error}") from error
-            if raw is not None and not raw.is_closed():
-                break
-            # Died in the pool (the server restarted): drop it, take the next.
-            await pooled.invalidate()
-            await pooled.close()
-        else:
-            raise Transient("no live connection in the pool")
+        try:
+            pool = self._pool or await self._open()
+            async with asyncio.timeout(5):
+                raw = await pool.acquire()
+        except Exception as error:  # whatever keeps us from connecting, no event is to blame for it
+            raise Transient(f"{type(error).__name__}: {error}") from error
         try:
             yield raw
         except BaseException as error:
-            if raw.is_closed() or lost(error.__cause__ or error):
-                raw.terminate()
-                await to_the_end(pooled.invalidate())
+            if lost(error.__cause__ or error):
+                abandon(raw)
             raise
         finally:
-            await to_the_end(pooled.close())
+            await to_the_end(pool.release(raw))
 
     async def fetch(self, sql: str, *args: Any) -> list[Any]:
         """Run one statement outside any transaction. Raises `Transient` for what passes."""
@@ -197,4 +196,9 @@ class Connections:
 
     async def close(self) -> None:
         """Close the pool."""
-        await self._engine.dispose()
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            try:
+                await asyncio.wait_for(pool.close(), 5)
+            except TimeoutError:  # somebody still has one
+                pool.terminate()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
+from typing import Any
 from zlib import crc32
 
 import structlog
@@ -16,6 +18,11 @@ from expedite_messaging.postgres import PostgresEngine
 
 PARTITIONS = "messaging-partitions"
 _LOCK = 0x45580031
+_CLAIM = """
+UPDATE job SET next_at = clock_timestamp() + make_interval(secs => $2)
+WHERE name = $1 AND next_at <= clock_timestamp() RETURNING true
+"""
+_FINISHED = "UPDATE job SET finished_at = clock_timestamp(), error = $2 WHERE name = $1 RETURNING true"
 log = structlog.get_logger(__name__)
 
 
@@ -34,10 +41,18 @@ class JobRunner:
     def __init__(self, engine: PostgresEngine) -> None:
         self.engine = engine
         self.jobs = {job.name: job for job in (*engine.handlers.jobs, JobSpec(PARTITIONS, 3600.0, keep_partitions))}
+        self._connection: Any = None
+        self._turn = asyncio.Lock()
         self.pause_s = max(0.1, min(1.0, *(job.every_s for job in self.jobs.values())))
 
     async def run(self) -> None:
         """Run what is due, for ever, until cancelled. A job that fails is logged and runs again at its next time."""
+        try:
+            await self._run()
+        finally:
+            self.close()
+
+    async def _run(self) -> None:
         known = False
         while True:
             try:
@@ -63,31 +78,31 @@ class JobRunner:
 
     async def _run_one(self, job: JobSpec) -> bool:
         # The lock of a live connection, not a lease: a replica that dies frees it, a slow one keeps it (P31).
-        connection = await self.engine.connections.dedicated(f"job {job.name}")
+        if not await self._say("SELECT pg_try_advisory_lock($1, $2)", _LOCK, _number(job.name)):
+            return False
         try:
-            if not await calling(connection.fetchval("SELECT pg_try_advisory_lock($1, $2)", _LOCK, _number(job.name))):
-                return False
-            claimed = await calling(
-                connection.fetchval(
-                    """
-                    UPDATE job SET next_at = clock_timestamp() + make_interval(secs => $2)
-                    WHERE name = $1 AND next_at <= clock_timestamp() RETURNING true
-                    """,
-                    job.name,
-                    job.every_s,
-                )
-            )
-            if not claimed:
+            if not await self._say(_CLAIM, job.name, job.every_s):
                 return False
             error = await self._guarded(job)
-            await calling(
-                connection.execute(
-                    "UPDATE job SET finished_at = clock_timestamp(), error = $2 WHERE name = $1", job.name, error
-                )
-            )
+            await self._say(_FINISHED, job.name, error)
             return True
         finally:
-            connection.terminate()
+            with suppress(Transient):
+                await self._say("SELECT pg_advisory_unlock($1, $2)", _LOCK, _number(job.name))
+
+    async def _say(self, sql: str, *args: Any) -> Any:
+        """One value over the connection whose session holds the locks; jobs that run at once take turns. A connection that
+        was lost had its locks with it."""
+        async with self._turn:
+            if self._connection is None or self._connection.is_closed():
+                self._connection = await self.engine.connections.dedicated("jobs")
+            return await calling(self._connection.fetchval(sql, *args))
+
+    def close(self) -> None:
+        """End the session, and with it every lock."""
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
 
     async def _guarded(self, job: JobSpec) -> str | None:
         try:

@@ -15,7 +15,7 @@ import structlog
 
 from expedite_events import Lane
 from expedite_messaging.cause import EffectCall, EffectResult, Fired, ParkedEvent
-from expedite_messaging.connection import Connections, calling, lost, to_the_end
+from expedite_messaging.connection import Connections, abandon, calling, lost, to_the_end
 from expedite_messaging.engine import Engine, Transient
 from expedite_messaging.handlers import Handlers
 from expedite_messaging.handoff import Handoff
@@ -110,7 +110,7 @@ class PostgresEngine(Engine):
             if not lost(error):
                 await _rollback(raw)
                 await calling(_raising(error))
-            raw.terminate()
+            abandon(raw)
             # The answer was lost, not the commit: ask what became of it (P39).
             if xact is None or not await self._committed(xact):
                 raise Transient(f"the commit failed: {error}") from error
@@ -242,7 +242,7 @@ async def _rollback(raw: Any) -> None:
     try:
         await asyncio.wait_for(raw.execute("ROLLBACK"), 5)
     except Exception:
-        raw.terminate()
+        abandon(raw)
 
 
 async def _raising(error: Exception) -> None:

@@ -44,8 +44,9 @@ from inventory.domain.world import World
 from inventory.shelves import Stockroom, held_shelves
 from inventory.store import BOOKINGS, CARRIERS, ORDERS, WAREHOUSES
 
-# An order that is not plain makes its whole batch hold shelves while it is decided, and urgent orders wait for them.
-handlers = Handlers("inventory", poll=200)
+# The more orders a batch has, the fewer times a shelf is written for each. But one that is not plain makes its whole batch
+# hold shelves while it is decided, and urgent orders wait for them.
+handlers = Handlers("inventory", poll=500)
 handlers.every(0.5)(jobs.fill)
 handlers.every(2.0)(jobs.publish_levels)
 
