@@ -78,7 +78,8 @@ async def _main(spec: ServiceSpec, role: str, settings: Settings, secrets: dict[
     runtime.metrics.info.labels(spec.name, role, str(settings.slot)).set(1)
     if spec.bind is not None:
         spec.bind(runtime)
-    engine = PostgresEngine(spec.handlers, settings.database_url, application=f"{spec.name}-{role}-{settings.slot}")
+    application = f"{spec.name}-{role}-{settings.slot}"
+    engine = PostgresEngine(spec.handlers, settings.database_url, application=application, by_key=role != "api")
     spare_the_collector()
     try:
         if role == "api":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
@@ -132,8 +132,12 @@ async def _nothing_to_reset(_connection: Any) -> None:
 class Connections:
     """The connections of one process to one database."""
 
-    def __init__(self, url: str, application: str, size: int = POOL_SIZE) -> None:
+    def __init__(
+        self, url: str, application: str, size: int = POOL_SIZE, settings: Mapping[str, str] | None = None
+    ) -> None:
+        """`settings`: of the pool's sessions, besides those of all."""
         self.url, self.application, self._size = plain_url(url), application, size
+        self._settings = {**_SETTINGS, **(settings or {}), "application_name": application}
         self._pool: Any = None
         self._opening = asyncio.Lock()
 
@@ -147,7 +151,7 @@ class Connections:
                     max_inactive_connection_lifetime=1800,
                     timeout=5,
                     command_timeout=COMMAND_TIMEOUT_S,
-                    server_settings={**_SETTINGS, "application_name": self.application},
+                    server_settings=self._settings,
                     init=_prepare,
                     reset=_nothing_to_reset,
                 )

@@ -29,10 +29,13 @@ log = structlog.get_logger(__name__)
 # Writers reach rows by key and nothing else. A table that was small when its plan was made (a new database) must not be
 # read whole for ever after: plans are cached, and statistics come late. One plan serves all: made for given arrays it would
 # be no other, and making it reads the arrays once more.
-_BEGIN_WRITE = """
-BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off;
-SET LOCAL plan_cache_mode = force_generic_plan
-"""
+_BY_KEY = {
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "plan_cache_mode": "force_generic_plan",
+}
+_BEGIN_WRITE = "; ".join(["BEGIN", *(f"SET LOCAL {name} = {value}" for name, value in _BY_KEY.items())])
 _UNPARKED = "NOT EXISTS (SELECT FROM parked p WHERE p.key = t.key)"
 _DUE = f"""
 SELECT id, kind, subject, level, key, due_at, data, lane, correlation_id, traceparent FROM timer t
@@ -72,13 +75,24 @@ WHERE e.kind = f.kind AND e.subject = f.subject AND e.state = 'wanted'
 
 
 class PostgresEngine(Engine):
-    """Transactions of one service on its own database."""
+    """Transactions of one service on its own database. `by_key`: this process asks no questions of its own, its sessions
+    plan for writers always; else each writing transaction says so itself."""
 
     session_type = PostgresSession
 
-    def __init__(self, handlers: Handlers, url: str, *, pool_size: int = 5, application: str | None = None) -> None:
+    def __init__(
+        self,
+        handlers: Handlers,
+        url: str,
+        *,
+        pool_size: int = 5,
+        application: str | None = None,
+        by_key: bool = False,
+    ) -> None:
         self.service, self.handlers, self.masters = handlers.service, handlers, Masters()
-        self.connections = Connections(url, application or handlers.service, pool_size)
+        settings = _BY_KEY if by_key else {}
+        self.connections = Connections(url, application or handlers.service, pool_size, settings)
+        self._begin_write = "BEGIN" if by_key else _BEGIN_WRITE
         self.wake = Wake(self.connections)
         self.handoff = Handoff()
         self.transactions = 0
@@ -90,7 +104,7 @@ class PostgresEngine(Engine):
             session = self.session_type(raw, self.handoff)
             try:
                 if write:
-                    await calling(raw.execute(_BEGIN_WRITE))
+                    await calling(raw.execute(self._begin_write))
                 else:
                     await calling(raw.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"))
                     await session.look()
