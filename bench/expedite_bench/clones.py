@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import asyncpg
 
@@ -150,12 +151,13 @@ async def _copy_into(ground: Ground, service: str, batches: Sequence[Batch], shi
     )
     try:
         tables, rows, first = await _tables(connection), 0, 1
-        for batch in batches:
-            others: list[str] = []
-            for number, template in enumerate(batch.templates):
+        # All are read before the first is copied: afterwards every table would be looked through among a million copies.
+        sources = [await _sources(connection, tables, batch.templates) for batch in batches]
+        for batch, found in zip(batches, sources, strict=True):
+            for number, (template, rows_of) in enumerate(zip(batch.templates, found, strict=True)):
                 numbers = (first + number, first + batch.count - 1, len(batch.templates))
-                rows += await _one(connection, tables, template, others, numbers, shifts)
-                others.append(template.order_id)
+                for table, source, table.numbered in rows_of:
+                    rows += await _insert(connection, table, template, source, numbers, shifts)
             first += batch.count
         # As after a night of autovacuum.
         await connection.execute("VACUUM (ANALYZE)", timeout=3600)
@@ -175,30 +177,31 @@ async def _tables(connection: asyncpg.Connection) -> list[Table]:
     return found
 
 
-async def _one(
-    connection: asyncpg.Connection,
-    tables: Sequence[Table],
-    template: Template,
-    others: Sequence[str],
-    numbers: tuple[int, int, int],
-    shifts: Mapping[str, str],
-) -> int:
-    """Copies of one template in every table that tells of it; the rows written. Rows that tell of `others` too were copied
-    with them."""
-    written = 0
-    for table in tables:
-        about = "t::text LIKE '%' || $1 || '%'"
-        ids = [column for column in table.unique[0] if table.columns.get(column) == "uuid"] if table.unique else []
-        about += "".join(f' OR t."{column}" = ANY($2::uuid[])' for column in ids)
-        arguments = [template.order_id, *([list(template.events)] if ids else [])]
-        source = [
-            dict(row) for row in await connection.fetch(f'SELECT * FROM "{table.name}" t WHERE {about}', *arguments)
-        ]
-        source = [row for row in source if not any(word in str(row) for word in (MARK, *others))]
-        if source:
-            table.numbered = _to_number(table, source, template)
-            written += await _insert(connection, table, template, source, numbers, shifts)
-    return written
+Told = tuple[Table, list[dict[str, Any]], set[str]]
+"""A table, its rows about an order, and the columns that must get the copy's number."""
+
+
+async def _sources(
+    connection: asyncpg.Connection, tables: Sequence[Table], templates: Sequence[Template]
+) -> list[list[Told]]:
+    """For each template the tables that tell of it. A row that tells of several is the first one's."""
+    found: list[list[Told]] = []
+    others: list[str] = []
+    for template in templates:
+        rows: list[Told] = []
+        for table in tables:
+            about = "t::text LIKE '%' || $1 || '%'"
+            ids = [column for column in table.unique[0] if table.columns.get(column) == "uuid"] if table.unique else []
+            about += "".join(f' OR t."{column}" = ANY($2::uuid[])' for column in ids)
+            arguments = [template.order_id, *([list(template.events)] if ids else [])]
+            select = f'SELECT * FROM "{table.name}" t WHERE {about}'
+            source = [dict(row) for row in await connection.fetch(select, *arguments)]
+            source = [row for row in source if not any(word in str(row) for word in (MARK, *others))]
+            if source:
+                rows.append((table, source, _to_number(table, source, template)))
+        found.append(rows)
+        others.append(template.order_id)
+    return found
 
 
 def _to_number(table: Table, source: Sequence[Mapping[str, object]], template: Template) -> set[str]:
