@@ -4,7 +4,7 @@ On a machine of their own, express lanes find a free core. Here everything share
 processes and database sessions one after another: behind whoever is busy at each of them it would wait ten times as long as
 it works. What urgent orders pass through therefore runs in Linux's real-time class, where the system allows it (root, or
 CAP_SYS_NICE), as long as it is little work: whoever is busy for half a second in one (a bulk upload, a long query) is like
-everybody until it is calm again. Without the privilege niceness alone decides (`plan`).
+everybody for the next ten. Without the privilege niceness alone decides (`plan`).
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ import asyncpg
 EVERY_S = 1.0
 BUSY = 0.5
 """The share of a core above which work is not little."""
+CALM_S = 10.0
+"""For so long at least whoever was busy is like everybody: on a full machine it cannot be seen to be busy any more."""
 # Sessions of express lanes and of the APIs where urgent orders come in and are raised; and who writes the log for them.
 _SESSIONS = r"""
 SELECT pid FROM pg_stat_activity
@@ -42,7 +44,7 @@ def hurry(pid: int) -> None:
 
 def calm(pid: int) -> None:
     """Take a process with all its threads out of the real-time class."""
-    _become(pid, os.SCHED_OTHER, 0)
+    _become(pid, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, 0)
 
 
 def _become(pid: int, policy: int, priority: int) -> None:
@@ -67,7 +69,10 @@ def punctual() -> Iterator[bool]:
         yield granted
     finally:
         if granted:
-            os.sched_setscheduler(0, policy, param)
+            try:
+                os.sched_setscheduler(0, policy, param)
+            except OSError:  # who may have real time and no other privilege may not take the second flag back
+                os.sched_setscheduler(0, policy | os.SCHED_RESET_ON_FORK, param)
 
 
 async def keep(pids: Callable[[], Iterable[int]], postgres_url: str | None, entrances: Iterable[str]) -> None:
@@ -76,6 +81,7 @@ async def keep(pids: Callable[[], Iterable[int]], postgres_url: str | None, entr
     if not allowed():
         return
     used: dict[int, float] = {}
+    calmed: dict[int, float] = {}  # until when
     looked = time.monotonic()
     async with _sessions(postgres_url, "|".join(entrances)) as sessions:
         while True:
@@ -83,9 +89,11 @@ async def keep(pids: Callable[[], Iterable[int]], postgres_url: str | None, entr
             urgent = [*pids(), *await sessions()]
             took, looked = time.monotonic() - looked, time.monotonic()
             before, used = used, {pid: _cpu_s(pid) for pid in urgent}
+            calmed = {pid: until for pid, until in calmed.items() if until > looked}
             for pid in urgent:
-                busy = used[pid] - before.get(pid, used[pid]) > BUSY * took
-                (calm if busy else hurry)(pid)
+                if used[pid] - before.get(pid, used[pid]) > BUSY * took:
+                    calmed[pid] = looked + CALM_S
+                (calm if pid in calmed else hurry)(pid)
 
 
 @asynccontextmanager

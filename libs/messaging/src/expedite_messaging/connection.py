@@ -120,6 +120,14 @@ def abandon(raw: Any) -> None:
         raw.terminate()
 
 
+async def _give_back(pool: Any, raw: Any) -> None:
+    """Return a connection to its pool. What was done over it is done: failing here only costs the connection."""
+    try:
+        await pool.release(raw, timeout=5)
+    except Exception:
+        abandon(raw)
+
+
 async def _prepare(connection: Any) -> None:
     _keep_alive(connection)
     await connection.prepare(_ARRAY_TYPES)
@@ -148,6 +156,7 @@ class Connections:
                     self.url,
                     min_size=0,
                     max_size=self._size,
+                    max_queries=2**31 - 1,
                     max_inactive_connection_lifetime=1800,
                     timeout=5,
                     command_timeout=COMMAND_TIMEOUT_S,
@@ -162,7 +171,7 @@ class Connections:
         """A raw asyncpg connection from the pool, outside any transaction. Raises `Transient` when there is none."""
         try:
             pool = self._pool or await self._open()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(10):
                 raw = await pool.acquire()
         except Exception as error:  # whatever keeps us from connecting, no event is to blame for it
             raise Transient(f"{type(error).__name__}: {error}") from error
@@ -173,7 +182,7 @@ class Connections:
                 abandon(raw)
             raise
         finally:
-            await to_the_end(pool.release(raw))
+            await to_the_end(_give_back(pool, raw))
 
     async def fetch(self, sql: str, *args: Any) -> list[Any]:
         """Run one statement outside any transaction. Raises `Transient` for what passes."""

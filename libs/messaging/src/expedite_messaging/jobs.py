@@ -43,6 +43,7 @@ class JobRunner:
         self.jobs = {job.name: job for job in (*engine.handlers.jobs, JobSpec(PARTITIONS, 3600.0, keep_partitions))}
         self._connection: Any = None
         self._turn = asyncio.Lock()
+        self._closed = False
         self.pause_s = max(0.1, min(1.0, *(job.every_s for job in self.jobs.values())))
 
     async def run(self) -> None:
@@ -73,7 +74,11 @@ class JobRunner:
         due = await self.engine.connections.fetch(
             "SELECT name FROM job WHERE next_at <= clock_timestamp() AND name = ANY($1::text[])", list(self.jobs)
         )
-        results = await asyncio.gather(*(self._run_one(self.jobs[row[0]]) for row in due))
+        # All end before the next look: the session's locks would let the same session in twice.
+        results = await asyncio.gather(*(self._run_one(self.jobs[row[0]]) for row in due), return_exceptions=True)
+        for failure in results:
+            if isinstance(failure, BaseException):
+                raise failure
         return [row[0] for row, ran in zip(due, results, strict=True) if ran]
 
     async def _run_one(self, job: JobSpec) -> bool:
@@ -94,15 +99,25 @@ class JobRunner:
         """One value over the connection whose session holds the locks; jobs that run at once take turns. A connection that
         was lost had its locks with it."""
         async with self._turn:
+            if self._closed:
+                raise Transient("the job runner has ended")
             if self._connection is None or self._connection.is_closed():
                 self._connection = await self.engine.connections.dedicated("jobs")
-            return await calling(self._connection.fetchval(sql, *args))
+            try:
+                return await calling(self._connection.fetchval(sql, *args))
+            except Transient:  # whether the session got or kept a lock is not known: it must not live on with it
+                self._drop()
+                raise
 
-    def close(self) -> None:
-        """End the session, and with it every lock."""
+    def _drop(self) -> None:
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
+
+    def close(self) -> None:
+        """End the session, and with it every lock."""
+        self._closed = True
+        self._drop()
 
     async def _guarded(self, job: JobSpec) -> str | None:
         try:

@@ -29,7 +29,7 @@ from aiokafka.errors import (
 from aiokafka.partitioner import murmur2
 
 from expedite_events import Lane
-from expedite_messaging import metrics
+from expedite_messaging import literals, metrics
 from expedite_messaging.admin import MAX_MESSAGE_BYTES
 from expedite_messaging.connection import calling
 from expedite_messaging.engine import Transient
@@ -50,7 +50,8 @@ SILENCE = "5s"
 _LOCKS = {Lane.STANDARD: 0x45580001, Lane.EXPRESS: 0x45580002}
 _PURPOSE = {lane: f"relay {lane.value}" for lane in Lane}
 _COUNT_MEMBERS = """
-SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE '% ' || $1
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND backend_type = 'client backend' AND application_name LIKE '% ' || $1
 """
 # What is wrong with the record (or its topic) and stays wrong however often it is sent.
 _REFUSED = (
@@ -125,12 +126,15 @@ class Relay:
     async def _session(self, woken: asyncio.Event) -> None:
         """One connection, its locks and one producer, until something breaks."""
         connection = await self.engine.connections.dedicated(
-            _PURPOSE[self.lane], idle_session_timeout=SILENCE, synchronous_commit="off"
+            "relay starting", idle_session_timeout=SILENCE, synchronous_commit="off"
         )
         producer = self._producer()
         sql = asyncio.Lock()
         try:
             await producer.start()
+            # From now on it counts as one who shares the work: others give it its part.
+            name = literals.quoted(f"{self.engine.connections.application} {_PURPOSE[self.lane]}")
+            await calling(connection.execute(f"SET application_name = {name}"))
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._keep_alive(connection, sql))
                 tasks.create_task(self._publish_all(connection, sql, producer, woken))
