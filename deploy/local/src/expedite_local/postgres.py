@@ -57,7 +57,7 @@ SETTINGS: dict[str, str] = {
     "random_page_cost": "1.1",
     "jit": "off",  # short statements: compiling costs more than it saves
     "autovacuum_naptime": "10s",  # outbox and inbox turn over fast
-    # By default a young table is vacuumed and sampled anew whenever it has grown by a tenth, that is all the time: a sixth
+    # By default a young table is vacuumed and sampled anew whenever it has grown by a tenth, that is all the time: a tenth
     # of what PostgreSQL did. Tables of some thousand rows do as well without.
     "autovacuum_vacuum_threshold": "1000",
     "autovacuum_vacuum_insert_threshold": "100000",
