@@ -5,18 +5,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import signal
 from typing import Any
 
 import httpx
+from prometheus_client.parser import text_string_to_metric_families
 
 from expedite_bench.bench import Bench, Figures, Size
 from expedite_bench.flow import up_to_reserved, warm_up
 from expedite_bench.ground import Ground, Invalid, told
 from expedite_bench.orders import order
 
-_CONSUMED = re.compile(r'^expedite_events_consumed_total\{[^}]*lane="standard"[^}]*\} ([0-9.e+]+)$', re.MULTILINE)
+_CONSUMED = "expedite_events_consumed_total"
 
 
 async def run(ground: Ground, size: Size) -> Figures:
@@ -55,7 +55,12 @@ async def consumed(ground: Ground, service: str) -> dict[str, int]:
     copies = [p for p in ground.snapshot.processes if p.service == service and p.role == "standard"]
     async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
         pages = [(await client.get(f"http://127.0.0.1:{p.port}/metrics")).text for p in copies]
-    return {p.name: int(sum(map(float, _CONSUMED.findall(page)))) for p, page in zip(copies, pages, strict=True)}
+    return {p.name: _taken(page) for p, page in zip(copies, pages, strict=True)}
+
+
+def _taken(page: str) -> int:
+    samples = [sample for family in text_string_to_metric_families(page) for sample in family.samples]
+    return int(sum(s.value for s in samples if s.name == _CONSUMED and s.labels["lane"] == "standard"))
 
 
 async def _freeze_in_turn(ground: Ground, service: str, seconds: float, frozen: list[str]) -> None:

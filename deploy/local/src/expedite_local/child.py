@@ -275,8 +275,7 @@ class Child:
 
     def status(self) -> ProcessStatus:
         """The process now."""
-        alive = self._process is not None and self._process.returncode is None
-        pid = self._process.pid if alive and self._process is not None else 0
+        pid = self._process.pid if self._process is not None and self._process.returncode is None else 0
         return ProcessStatus(self.spec, self.state, pid, self._started, self.restarts, self.log)
 
     def _note(self, text: str) -> None:

@@ -18,6 +18,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import asyncpg
+import psutil
 
 EVERY_S = 1.0
 BUSY = 0.5
@@ -125,7 +126,7 @@ async def _sessions(url: str | None, entrances: str) -> AsyncIterator[Callable[[
 def _cpu_s(pid: int) -> float:
     """Seconds of processor time a process has had; 0 when it is gone."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-    except OSError:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.Error:
         return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return float(times.user + times.system)

@@ -29,7 +29,7 @@ from aiokafka.errors import (
 from aiokafka.partitioner import murmur2
 
 from expedite_events import Lane
-from expedite_messaging import literals, metrics
+from expedite_messaging import metrics
 from expedite_messaging.admin import MAX_MESSAGE_BYTES
 from expedite_messaging.connection import calling
 from expedite_messaging.engine import Transient
@@ -84,7 +84,6 @@ class Relay:
         self.producer_options: dict[str, Any] = {}
         self._suspects: set[int] = set()  # rows of a refused batch: sent one by one to find the culprit
         self._partitions: dict[str, int] = {}  # how many a topic has: chosen once (P20)
-        self._members = 1
         self._labels = (engine.service, lane.value)
 
     async def run(self) -> None:
@@ -133,8 +132,8 @@ class Relay:
         try:
             await producer.start()
             # From now on it counts as one who shares the work: others give it its part.
-            name = literals.quoted(f"{self.engine.connections.application} {_PURPOSE[self.lane]}")
-            await calling(connection.execute(f"SET application_name = {name}"))
+            name = f"{self.engine.connections.application} {_PURPOSE[self.lane]}"
+            await calling(connection.fetchval("SELECT set_config('application_name', $1, false)", name))
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._keep_alive(connection, sql))
                 tasks.create_task(self._publish_all(connection, sql, producer, woken))
@@ -226,8 +225,8 @@ class Relay:
 
     async def _balance(self, connection: Any) -> None:
         """Own a fair share of the shards among the relays alive; ownership is a lock of this very connection."""
-        self._members = await calling(connection.fetchval(_COUNT_MEMBERS, _PURPOSE[self.lane]))
-        share = -(-SHARDS // max(self._members, 1))
+        members = await calling(connection.fetchval(_COUNT_MEMBERS, _PURPOSE[self.lane]))
+        share = -(-SHARDS // max(members, 1))
         if len(self.shards) > share:
             extra = sorted(self.shards)[share:]
             await calling(

@@ -16,13 +16,13 @@ from inventory.store import MOVEMENTS, SHELVES
 
 _BUCKETS = [bucket.value for bucket in Bucket]
 _GOODS = [name for name in _BUCKETS if name != "booked"]  # a shelf may write off more than was booked on it
+_FLAGS = ("dirty", "fill_wanted")
 _FIELDS = ", ".join(
     ["'sku', sku", "'warehouse_id', warehouse_id"]
     + [f"'{name}', nullif({name}, 0)" for name in _BUCKETS]
     + ["'seq', nullif(seq, 0)", "'level_revision', nullif(level_revision, 0)"]
-    + [f"'{name}', nullif({name}, false)" for name in ("dirty", "fill_wanted")]
+    + [f"'{name}', nullif({name}, false)" for name in _FLAGS]
 )
-_FLAGS = ("dirty", "fill_wanted")
 
 # Every statement of these functions sees what was committed while the one before it waited for locks.
 _LOCK = """

@@ -307,11 +307,12 @@ class StockBook:
 
     def movements(self) -> list[Movements]:
         """What moved, one row per shelf."""
-        return [
-            moved.put(seq=before.seq + 1, before={b.value: n for b in Bucket if (n := getattr(before, b.value))})
-            for moved in self.moved()
-            if (before := self._before[moved.sku, moved.warehouse_id])
-        ]
+        rows = []
+        for moved in self.moved():
+            shelf = self._before[moved.sku, moved.warehouse_id]
+            levels = {bucket.value: n for bucket in Bucket if (n := getattr(shelf, bucket.value))}
+            rows.append(moved.put(seq=shelf.seq + 1, before=levels))
+        return rows
 
     def moved(self) -> list[Movements]:
         """The same without what only the locked shelf knows, in key order."""
