@@ -42,6 +42,15 @@ async def test_data_survive_a_kill_and_other_ports(kafka: KafkaServer) -> None:
     assert (kafka.folder / "data" / "meta.properties").read_text() == before
 
 
+def test_properties_come_before_our_own(tmp_path: Path) -> None:
+    broker = KafkaServer(
+        tmp_path, properties={"num.io.threads": "3", "advertised.listeners": "PLAINTEXT://127.0.0.1:1"}
+    )
+    lines = broker._write_properties().read_text().splitlines()
+    assert {"num.io.threads=3", "advertised.listeners=PLAINTEXT://127.0.0.1:1", "num.network.threads=2"} <= set(lines)
+    assert len(lines) == len({line.split("=")[0] for line in lines})
+
+
 async def test_a_taken_port_is_named(tmp_path: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))

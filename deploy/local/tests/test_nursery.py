@@ -74,3 +74,4 @@ def test_only_modules_with_nothing_before_them_are_born(monkeypatch: pytest.Monk
     assert Nursery.serves((sys.executable, "-m", "inventory.main"), {})
     assert not Nursery.serves((sys.executable, "program.py"), {})
     assert not Nursery.serves((sys.executable, "-m", "inventory.main"), {"PYTHONPATH": "failpoints"})
+    assert not Nursery.serves((sys.executable, "-m", "inventory.main"), {"LD_PRELOAD": "wall_clock.so"})

@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 
 import asyncpg
+import psutil
 import pytest
 
 from expedite_local.errors import PortTaken, ServerFailed
@@ -57,12 +58,14 @@ def test_as_root_the_server_is_not_root_and_its_data_in_no_home_folder(postgres:
 
 
 async def test_data_survive_a_kill(tmp_path: Path) -> None:
-    server = PostgresServer(tmp_path, 0)
+    server = PostgresServer(tmp_path, 0, settings={"work_mem": "5MB"}, env={"EXPEDITE_FSYNC_MS": "nowhere"})
     server.start()
     try:
         connection = await asyncpg.connect(server.uri)
         await connection.execute("CREATE TABLE kept (id int); INSERT INTO kept VALUES (7)")
+        assert await connection.fetchval("SHOW work_mem") == "5MB"
         assert server.pid is not None
+        assert psutil.Process(server.pid).environ()["EXPEDITE_FSYNC_MS"] == "nowhere"
         os.kill(server.pid, 9)
         connection.terminate()
         while server.pid is not None:

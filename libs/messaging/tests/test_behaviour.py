@@ -13,7 +13,7 @@ from expedite_sample.store import MOVEMENTS, SHELVES, TALLIES, Mood, Tally
 from expedite_sample.worlds import BehaviourWorld, Crash, InMemory, OnPostgres, again, cancelled, tracked, words
 
 from expedite_events import Decision, Lane, checked
-from expedite_messaging import Group, KeyParked, PoisonGuard, PoisonLimit, RawRecord, Root, Tx
+from expedite_messaging import Group, KeyParked, PoisonGuard, PoisonLimit, RawRecord, Root, Tx, metrics
 from expedite_messaging.testing import create_database, drop_database
 
 Any_ = BehaviourWorld[Any]
@@ -37,11 +37,13 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[Any_]:
 
 
 async def test_an_event_delivered_twice_is_decided_once(world: Any_) -> None:
-    first = tracked("A", "ok1")
+    first, dropped = tracked("A", "ok1"), metrics.DUPLICATES.labels(world.engine.service)._value.get()
     await world.deliver(first)
+    assert metrics.DUPLICATES.labels(world.engine.service)._value.get() == dropped
     await world.deliver(again(first), tracked("A", "ok2"))
     assert await world.seen("A") == ("ok1", "ok2")
     assert len(await world.outbox()) == 2
+    assert metrics.DUPLICATES.labels(world.engine.service)._value.get() == dropped + 1
 
 
 async def test_the_same_event_twice_in_one_batch_is_decided_once(world: Any_) -> None:

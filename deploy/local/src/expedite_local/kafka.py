@@ -12,6 +12,7 @@ import struct
 import subprocess
 import time
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 from expedite_local.errors import PortTaken, ServerFailed
@@ -75,16 +76,25 @@ PROPERTIES: dict[str, str] = {
 class KafkaServer:
     """One broker and its data. `await start()`, then use `bootstrap`."""
 
-    def __init__(self, folder: Path, port: int = 0, controller_port: int = 0, log: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        port: int = 0,
+        controller_port: int = 0,
+        log: Path | None = None,
+        *,
+        properties: Mapping[str, str] | None = None,
+    ) -> None:
         """Describe a broker; nothing runs yet.
 
         folder: its data and configuration. port, controller_port: on 127.0.0.1, 0 picks a free one.
-        log: its log file, by default in the folder.
+        log: its log file, by default in the folder. properties: besides or instead of PROPERTIES and of the addresses.
         """
         self.folder = folder.resolve()
         self.port = port or free_port()
         self.controller_port = controller_port or free_port()
         self.log = log or self.folder / "kafka.log"
+        self.properties = dict(properties or {})
         self._child: subprocess.Popen[bytes] | None = None
 
     @property
@@ -132,7 +142,7 @@ class KafkaServer:
             "log.dirs": str(self.folder / "data"),
         }
         path = self.folder / "server.properties"
-        lines = [f"{name}={value}" for name, value in (PROPERTIES | addresses).items()]
+        lines = [f"{name}={value}" for name, value in (PROPERTIES | addresses | self.properties).items()]
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
         return path
 

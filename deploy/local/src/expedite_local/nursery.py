@@ -5,7 +5,7 @@ every start are what a laptop feels. The nursery is a small parent without threa
 service) and forks a child per request, which then runs its module as `python -m` would. Children see the environment they
 were given; their output goes to the pipe that came with the request.
 
-It is only ever a shortcut: a `PYTHONPATH` (something wants to be there before our code), a program that is no module of
+It is only ever a shortcut: a variable of FIRST (something wants to be there before our code), a program that is no module of
 ours, or a nursery that died, and processes are started in the ordinary way.
 """
 
@@ -34,6 +34,8 @@ SHARED = (
     "uvicorn.protocols.http.httptools_impl",
 )
 """What every service imports anyway."""
+FIRST = frozenset({"PYTHONPATH", "LD_PRELOAD"})
+"""Variables that name what must be there before our code."""
 _LARGEST = 256 * 1024
 LOST = -signal.SIGKILL
 """The status of a process whose end nobody saw."""
@@ -73,7 +75,7 @@ class Nursery:
     @staticmethod
     def serves(argv: Sequence[str], env: Mapping[str, str]) -> bool:
         """Whether a process can be born here: a module of this interpreter, and nothing that must come before it."""
-        return tuple(argv[:2]) == (sys.executable, "-m") and "PYTHONPATH" not in {**os.environ, **env}
+        return tuple(argv[:2]) == (sys.executable, "-m") and not FIRST.intersection({**os.environ, **env})
 
     async def bear(self, argv: Sequence[str], env: Mapping[str, str], nice: int) -> Born | None:
         """A child that runs `argv`; None when there is no nursery (any more)."""

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
@@ -79,16 +79,26 @@ def shared_buffers_mb() -> int:
 class PostgresServer:
     """One PostgreSQL server and its data. Create it with `start`."""
 
-    def __init__(self, folder: Path, port: int, log: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        port: int,
+        log: Path | None = None,
+        *,
+        settings: Mapping[str, str] | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         """Describe a server; nothing runs yet.
 
         folder: where the data should be. As root it is a folder of our own under /var/lib instead
         (`self.folder` is where it really is), because an unprivileged account must reach it.
-        port: on 127.0.0.1; 0 picks a free one. log: its log file, by default beside the data.
+        port: on 127.0.0.1; 0 picks a free one. log: its log file, by default beside the data. settings: besides or
+        instead of SETTINGS. env: added to our environment.
         """
         self.folder = data_folder(folder)
         self.port = port or free_port()
         self.log = log or self.folder / "postgres.log"
+        self.settings, self.env = dict(settings or {}), dict(env or {})
         self._account: Account | None = None
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -123,13 +133,14 @@ class PostgresServer:
         programs = programs_folder()
         if not (self.data / "PG_VERSION").exists():
             self._create(programs)
-        settings = {**SETTINGS, "shared_buffers": f"{shared_buffers_mb()}MB"}
+        settings = {**SETTINGS, "shared_buffers": f"{shared_buffers_mb()}MB", **self.settings}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         self._child = spawn_server(
             [programs / "postgres", "-D", self.data, "-p", str(self.port), *options],
             log=self.log,
             cwd=self.folder,
             stop_signal=signal.SIGINT,
+            env={**os.environ, **self.env},
             account=self._account,
         )
         self._wait(programs, timeout)

@@ -6,7 +6,7 @@ import asyncio
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -47,7 +47,9 @@ class Substrate:
     environment when the object is made; they are never started, stopped or wiped.
 
     ports: `postgres`, `kafka`, `kafka-controller`; a missing or zero one is picked. migrate, topics: bring
-    schemas and topics up to date at start. fresh: start from empty data. on_step: hears of progress.
+    schemas and topics up to date at start. fresh: start from empty data. on_step: hears of progress. postgres_settings,
+    postgres_env, kafka_properties: of the embedded servers, besides or instead of our own. held: names of servers that
+    `watch` leaves down.
     """
 
     home: Home
@@ -57,6 +59,9 @@ class Substrate:
     topics: bool = True
     fresh: bool = False
     on_step: Callable[[Step], None] = lambda _: None
+    postgres_settings: Mapping[str, str] = field(default_factory=dict)
+    postgres_env: Mapping[str, str] = field(default_factory=dict)
+    kafka_properties: Mapping[str, str] = field(default_factory=dict)
     external_postgres: str | None = field(default_factory=lambda: os.environ.get(DATABASE_VARIABLE))
     external_kafka: str | None = field(default_factory=lambda: os.environ.get(KAFKA_VARIABLE))
 
@@ -64,6 +69,7 @@ class Substrate:
     kafka: KafkaServer | None = field(default=None, init=False)
     database_urls: dict[str, str] = field(default_factory=dict, init=False)
     restarts: dict[str, int] = field(default_factory=lambda: {"postgres": 0, "kafka": 0}, init=False)
+    held: set[str] = field(default_factory=set, init=False)
 
     @property
     def admin_url(self) -> str:
@@ -125,7 +131,11 @@ class Substrate:
     async def _databases(self) -> None:
         if not self.external_postgres:
             self.postgres = PostgresServer(
-                self.home.postgres, self.ports.get("postgres", 0), self.home.logs / "postgres.log"
+                self.home.postgres,
+                self.ports.get("postgres", 0),
+                self.home.logs / "postgres.log",
+                settings=self.postgres_settings,
+                env=self.postgres_env,
             )
             async with self._step("postgres 18", f"127.0.0.1:{self.postgres.port}   (embedded)"):
                 if self.fresh:
@@ -149,6 +159,7 @@ class Substrate:
                 self.ports.get("kafka", 0),
                 self.ports.get("kafka-controller", 0),
                 self.home.logs / "kafka.log",
+                properties=self.kafka_properties,
             )
             async with self._step("kafka 4.3.1", f"{self.kafka.bootstrap}   (embedded, KRaft)"):
                 if self.fresh:
@@ -204,7 +215,7 @@ class Substrate:
         while True:
             await asyncio.sleep(pause)
             server = self.postgres if name == "postgres" else self.kafka
-            if server is None or server.pid is not None:
+            if server is None or server.pid is not None or name in self.held:
                 pause = _WATCH_SECONDS
                 continue
             try:

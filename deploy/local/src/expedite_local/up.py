@@ -8,11 +8,12 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from expedite_local import secrets, state, urgency, warden
+from expedite_local.child import ProcessSpec
 from expedite_local.clock import monday_morning, now
 from expedite_local.errors import PortTaken
 from expedite_local.home import Home
@@ -34,6 +35,9 @@ class Options:
 
     opens: business time at which a clock that never ran begins; None means real time, or Monday 09:00 of this
     week at another speed than 1. show_logs: stream the output of processes once the system is ready.
+
+    adapt: changes a process before it is declared (its environment, what it connects to). postgres, kafka: settings of the
+    embedded servers besides, or instead of, our own; postgres_env: added to PostgreSQL's environment.
     """
 
     services: Sequence[Service] = SERVICES
@@ -45,6 +49,10 @@ class Options:
     show_logs: bool = True
     extra: dict[str, str] = field(default_factory=dict)
     seed: int = 1
+    adapt: Callable[[ProcessSpec], ProcessSpec] = lambda spec: spec
+    postgres: Mapping[str, str] = field(default_factory=dict)
+    postgres_env: Mapping[str, str] = field(default_factory=dict)
+    kafka: Mapping[str, str] = field(default_factory=dict)
 
 
 class System:
@@ -64,7 +72,14 @@ class System:
             seed=options.seed,
         )
         self.substrate = Substrate(
-            home, options.services, dict(self.ports.fixed), fresh=options.fresh, on_step=self._substrate_step
+            home,
+            options.services,
+            dict(self.ports.fixed),
+            fresh=options.fresh,
+            on_step=self._substrate_step,
+            postgres_settings=options.postgres,
+            postgres_env=options.postgres_env,
+            kafka_properties=options.kafka,
         )
         self.supervisor: Supervisor | None = None
         self.phase = "starting"
@@ -120,7 +135,8 @@ class System:
         clock = await self.substrate.start_clock(self.options.speed, opens)
         at = clock.business(now())
         self.screen.done("clock", f"{at:%a %Y-%m-%d %H:%M} UTC, speed {self.options.speed:g}", 0.0)
-        specs = self.plan.processes(Substance(self.substrate.kafka_bootstrap, self.substrate.database_urls))
+        planned = self.plan.processes(Substance(self.substrate.kafka_bootstrap, self.substrate.database_urls))
+        specs = [self.options.adapt(spec) for spec in planned]
         terminal = Terminal(max(len(spec.name) for spec in specs))
         self.supervisor = Supervisor(specs, self.home, terminal, self._changed)
         processes_began = time.monotonic()

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from expedite_events import Event, Illegal, NotYet
 from expedite_events.envelope import Envelope
+from expedite_messaging import metrics
 from expedite_messaging.cause import Batch, EffectResult, Fired, ParkedEvent, RawRecord, Received
 from expedite_messaging.handlers import Handlers
 from expedite_messaging.masters import Masters
@@ -180,6 +181,8 @@ class Engine(ABC):
                 await handler(Batch(live), tx)
                 await tx.flush()
         self._committed_by(tx)
+        if len(fresh) < len(envelopes):
+            metrics.DUPLICATES.labels(self.service).inc(len(envelopes) - len(fresh))
 
     async def _park_once(self, envelope: Envelope, error: Exception) -> None:
         reason, retry = _why(error)

@@ -321,6 +321,7 @@ class LaneConsumer:
     def assigned(self) -> None:
         """Partitions (perhaps none) were given to us."""
         self._assigned = True
+        metrics.REBALANCES.labels(*self._labels).inc()
         self._alive_at = self._moved_at = time.monotonic()
 
     async def _watch(self, consumer: AIOKafkaConsumer) -> None:

@@ -20,6 +20,8 @@ BATCH_EVENTS = Histogram(
 )
 LAG = Gauge("expedite_consumer_lag_events", "Events on the topics not yet taken in", _LABELS)
 CONSUMER_REBUILDS = Counter("expedite_consumer_rebuilds_total", "Consumers given up and made anew", _LABELS)
+REBALANCES = Counter("expedite_rebalances_total", "Times a consumer was given partitions", _LABELS)
+DUPLICATES = Counter("expedite_duplicates_dropped_total", "Events taken in before, and dropped", ("service",))
 UNDECODABLE = Counter("expedite_undecodable_records_total", "Records nobody understood, parked", _LABELS)
 
 PUBLISHED = Counter("expedite_events_published_total", "Events acknowledged by the broker", _LABELS)

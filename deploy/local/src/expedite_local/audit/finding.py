@@ -11,12 +11,14 @@ NAMED = 5
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The outcome of one check: how many things it looked at, whether all were well, and the first that were not."""
+    """The outcome of one check: how many things it looked at, whether all were well, and the first that were not. `wrong`:
+    how many were not."""
 
     check: str
     count: int
     good: bool
     detail: str
+    wrong: int = 0
 
 
 @dataclass(slots=True)
@@ -56,7 +58,7 @@ class Look:
         more = len(self.offenders) - len(named)
         told = "; ".join((*named, *([f"and {more:,} more"] if more else [])))
         detail = f"{len(self.offenders):,} wrong among {self.count:,} {self.what}: {told}"
-        return Finding(self.check, self.count, False, detail)
+        return Finding(self.check, self.count, False, detail, len(self.offenders))
 
 
 def text(found: Sequence[Finding]) -> str:
