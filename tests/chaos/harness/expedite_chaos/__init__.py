@@ -1,6 +1,9 @@
-"""The real system under real traffic while things are killed, frozen and cut off; afterwards only invariants count."""
+"""The real system under real traffic while things are killed, frozen and cut off; afterwards only invariants count.
 
-from expedite_chaos.faults import Fault, kill, pause, point
-from expedite_chaos.ordeal import Outcome, ordeal
+A trial is one row of the fault matrix (`trial.py`, `trials/`), a field is a running system with everything around it
+(`field.py`), a ground says what kind of system a trial needs (`ground.py`), and the runner puts them together."""
 
-__all__ = ["Fault", "Outcome", "kill", "ordeal", "pause", "point"]
+from expedite_chaos.runner import run
+from expedite_chaos.trial import Bite, Result, Trial
+
+__all__ = ["Bite", "Result", "Trial", "run"]

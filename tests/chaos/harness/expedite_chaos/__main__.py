@@ -1,0 +1,42 @@
+"""`python -m expedite_chaos`: run trials and print the table."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from expedite_chaos import runner, table
+from expedite_chaos.trials import IMPOSSIBLE, TRIALS, chosen
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="expedite_chaos", description="Break Expedite under load and audit it.")
+    parser.add_argument("--only", default="", help="rows, as in 9,13 (9 means 9a, 9b and 9c too)")
+    parser.add_argument("--short", action="store_true", help="the rows of every test run, with less load")
+    parser.add_argument("--seed", type=int, default=1, help="of orders, carriers and moments")
+    parser.add_argument("--list", action="store_true", help="name the trials and end")
+    parser.add_argument("--keep", type=Path, help="a folder for the logs of all systems")
+    parser.add_argument("--markdown", type=Path, help="write the table here")
+    parser.add_argument("--json", type=Path, help="write everything here")
+    told = parser.parse_args()
+    trials = chosen(told.only, short=told.short)
+    if told.list:
+        for trial in TRIALS:
+            print(f"{trial.row:>4}  {'short' if trial.short else '     '}  {trial.name}  [{trial.ground.name}]")
+        return 0
+    if not trials:
+        parser.error("no such row")
+    results = runner.performed(trials, short=told.short, seed=told.seed, keep=told.keep)
+    impossible = [] if told.only or told.short else list(IMPOSSIBLE)
+    print(table.text(results, impossible))
+    if told.markdown:
+        told.markdown.write_text(table.markdown(results, impossible) + "\n", encoding="utf-8")
+    if told.json:
+        about = {"seed": told.seed, "short": told.short, **runner.machine()}
+        told.json.write_text(table.as_json(results, impossible, about) + "\n", encoding="utf-8")
+    return 1 if any(result.problems for result in results) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""What a trial needs of its system, and such a system: fresh, on free ports, gone without a trace afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from expedite_local import state
+from expedite_local.child import ProcessSpec
+from expedite_local.demo import client
+from expedite_local.doctor import raise_file_limit
+from expedite_local.home import Home
+from expedite_local.screen import Screen
+from expedite_local.up import Options, System
+
+FAILPOINTS = Path(__file__).parents[2] / "failpoints"
+SPEED = 14_400.0
+"""Business seconds per real second: four hours a second, so that parcels arrive while a trial waits for them."""
+PATIENCE_S = 300.0
+"""For the parties around the system: who gave up on a busy machine would only hide what became of it."""
+RULES = {
+    # Customers answer although a service is away for days of business time; nobody waits three days to confirm.
+    "EXPEDITE_COMPLETION_HOURS": "4000",
+    "EXPEDITE_REVIEW_HOURS": "4000",
+    "EXPEDITE_PAYMENT_HOURS": "4000",
+    "EXPEDITE_CONFIRM_HOURS": "12",
+    # Mail leaves at once, so that everything rests soon.
+    "NOTIFIER_MAILS_PER_S": "0",
+}
+
+Fit = Callable[[Home, Options], AbstractAsyncContextManager[Options]]
+
+
+@asynccontextmanager
+async def unfitted(_home: Home, options: Options) -> AsyncIterator[Options]:
+    """Nothing special."""
+    yield options
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A kind of system. Trials whose grounds are equal share one, one after the other; `name` tells it. `scale`: copies of
+    workers by service. `fit` is entered before the start and left after the end (mounts, proxies, shims) and returns the
+    options to start with. `speed`: business seconds per real second."""
+
+    name: str
+    scale: tuple[tuple[str, int], ...] = ()
+    fit: Fit = unfitted
+    speed: float = SPEED
+
+
+def armed(*processes: str) -> Fit:
+    """A fit whose named processes have failpoints; their tokens lie in `failpoints` beside the home. Only these start
+    slower."""
+
+    @asynccontextmanager
+    async def fit(home: Home, options: Options) -> AsyncIterator[Options]:
+        tokens = tokens_of(home)
+        tokens.mkdir(parents=True, exist_ok=True)
+        path = os.pathsep.join(filter(None, (str(FAILPOINTS), os.environ.get("PYTHONPATH"))))
+
+        def adapt(spec: ProcessSpec) -> ProcessSpec:
+            spec = options.adapt(spec)
+            if spec.name not in processes:
+                return spec
+            return replace(spec, env={**spec.env, "EXPEDITE_FAILPOINTS": str(tokens), "PYTHONPATH": path})
+
+        yield replace(options, adapt=adapt)
+
+    return fit
+
+
+def together(*fits: Fit) -> Fit:
+    """Several fits as one, each around the next; each must go on from the options it is given."""
+
+    @asynccontextmanager
+    async def fit(home: Home, options: Options) -> AsyncIterator[Options]:
+        async with AsyncExitStack() as stack:
+            for one in fits:
+                options = await stack.enter_async_context(one(home, options))
+            yield options
+
+    return fit
+
+
+def tokens_of(home: Home) -> Path:
+    """Where the failpoints of a system are armed."""
+    return home.root.parent / "failpoints"
+
+
+@asynccontextmanager
+async def opened(ground: Ground, folder: Path, seed: int) -> AsyncIterator[System]:
+    """A running system on this ground. The folder keeps the logs; the servers' data is deleted."""
+    for name in ("DATABASE_URL", "KAFKA_BOOTSTRAP", "NOTIFIER_SMTP_HOST"):
+        os.environ.pop(name, None)  # what is tormented here is never somebody's
+    client.PATIENCE_S = PATIENCE_S
+    raise_file_limit()
+    home = Home(folder / "home")
+    tokens_of(home).mkdir(parents=True, exist_ok=True)
+    options = Options(
+        speed=ground.speed, port_base=0, fresh=True, show_logs=False, seed=seed, scale=dict(ground.scale), extra=RULES
+    )
+    async with AsyncExitStack() as stack:
+        stack.enter_context(state.hold(home))
+        options = await stack.enter_async_context(ground.fit(home, options))
+        yield await stack.enter_async_context(running(System(home, options, Screen())))
+
+
+@asynccontextmanager
+async def running(system: System) -> AsyncIterator[System]:
+    """The system, started; stopped and its data deleted at the end."""
+    stop = asyncio.Event()
+    life = asyncio.create_task(system.run(stop))
+    ready = asyncio.create_task(system.ready.wait())
+    try:
+        await asyncio.wait({life, ready}, return_when=asyncio.FIRST_COMPLETED)
+        if life.done():
+            life.result()
+        yield system
+    finally:
+        ready.cancel()
+        stop.set()
+        try:
+            await life
+        finally:
+            system.substrate.wipe()

@@ -1,0 +1,34 @@
+"""All trials, and the rows of the fault matrix that cannot be tried here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from expedite_chaos.table import Impossible
+from expedite_chaos.trial import Trial
+from expedite_chaos.trials import crashes, disks, frozen, servers, sessions, strain
+
+TRIALS: tuple[Trial, ...] = (
+    *crashes.TRIALS,
+    *frozen.TRIALS,
+    *servers.TRIALS,
+    *sessions.TRIALS,
+    *disks.TRIALS,
+    *strain.TRIALS,
+)
+
+IMPOSSIBLE: tuple[Impossible, ...] = (
+    *disks.IMPOSSIBLE,
+    *strain.IMPOSSIBLE,
+    Impossible("-", "membership change", "one broker and one PostgreSQL: there are no members to change"),
+    Impossible(
+        "-", "lost un-fsynced writes", "needs a file system in user space that forgets (lazyfs); no module here"
+    ),
+)
+
+
+def chosen(only: str = "", *, short: bool = False) -> Sequence[Trial]:
+    """The trials of the rows in `only` (`"9,13b"`; empty: all), in the order of the matrix."""
+    wanted = {row.strip() for row in only.split(",") if row.strip()}
+    found = [t for t in TRIALS if (not wanted or t.row in wanted or str(t.number) in wanted) and (t.short or not short)]
+    return sorted(found, key=lambda t: (t.number, t.row))

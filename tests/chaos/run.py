@@ -1,0 +1,13 @@
+"""Runs trials: `python tests/chaos/run.py --help`. No PYTHONPATH is needed, which would slow every start down."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "harness"))
+
+from expedite_chaos.__main__ import main
+
+if __name__ == "__main__":
+    sys.exit(main())
