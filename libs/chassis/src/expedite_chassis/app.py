@@ -11,6 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.middleware.cors import CORSMiddleware
 
 from expedite_chassis import admin, health, problems
+from expedite_chassis.deadline import Deadline
 from expedite_chassis.deps import every_request
 from expedite_chassis.idempotency import HEADER as IDEMPOTENCY_HEADER
 from expedite_chassis.idempotency import REPLAYED
@@ -60,6 +61,7 @@ def _shell(spec: ServiceSpec, engine: Engine, runtime: Runtime, *, worker: bool 
     problems.install(app)
     app.include_router(health.router(engine, runtime, spec.ready))
     # Added last is outermost: logs cover all, CORS also marks refusals and errors, limits come before any reading.
+    app.add_middleware(Deadline)
     app.add_middleware(Limits, body_limit=runtime.settings.max_body_bytes, body_limits=spec.body_limits)
     app.add_middleware(Shield)
     if runtime.settings.origins and not worker:
