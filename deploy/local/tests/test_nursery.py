@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from expedite_local.nursery import LOST, Born, Nursery
@@ -55,6 +56,34 @@ async def test_how_a_child_ended_is_told(nursery: Nursery) -> None:
     assert b"RuntimeError: broken" in await raised.stdout.read()
     os.kill(killed.pid, signal.SIGKILL)
     assert [await child.wait() for child in (said, raised, killed)] == [1, 1, -signal.SIGKILL]
+
+
+async def test_a_child_that_comes_too_late_is_ended_and_taken_for_nobody_else(
+    nursery: Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine the nursery may answer after its supervisor has started the process in the ordinary way: it must
+    not run twice, and the late answer is not the next one's."""
+    await (await born(nursery, "end")).wait()
+    assert nursery._parent is not None
+    os.kill(nursery._parent.pid, signal.SIGSTOP)
+    monkeypatch.setattr("expedite_local.nursery.ANSWER_S", 0.2)
+    assert await nursery.bear((sys.executable, "-m", "program", "sleep"), {"WHO": "the late one"}, 0) is None
+    monkeypatch.setattr("expedite_local.nursery.ANSWER_S", 30.0)
+    os.kill(nursery._parent.pid, signal.SIGCONT)
+    child = await born(nursery, "end")
+    assert (await child.stdout.read()).startswith(b"I am a child ['end']")
+    assert await child.wait() == 7
+
+    def runs() -> bool:
+        assert nursery._parent is not None
+        return bool(psutil.Process(nursery._parent.pid).children())
+
+    for _ in range(100):
+        if not runs():
+            break
+        await asyncio.sleep(0.1)
+    assert not runs()
+    assert not nursery._children and not nursery._unwanted and not nursery._waiting
 
 
 async def test_children_outlive_a_nursery_that_was_killed_and_nobody_is_born_there_any_more(nursery: Nursery) -> None:

@@ -37,6 +37,8 @@ SHARED = (
 FIRST = frozenset({"PYTHONPATH", "LD_PRELOAD"})
 """Variables that name what must be there before our code."""
 _LARGEST = 256 * 1024
+ANSWER_S = 30.0
+"""Who hears nothing of a child for so long does without the nursery; the child, should it come after all, is ended."""
 LOST = -signal.SIGKILL
 """The status of a process whose end nobody saw."""
 
@@ -68,7 +70,9 @@ class Nursery:
         self._socket: socket.socket | None = None
         self._parent: asyncio.subprocess.Process | None = None
         self._children: dict[int, Born] = {}
-        self._answers: asyncio.Queue[int] = asyncio.Queue()
+        self._waiting: dict[int, asyncio.Future[int]] = {}  # by number of the request
+        self._unwanted: set[int] = set()
+        self._asked = 0
         self._asking = asyncio.Lock()
         self._listening: asyncio.Task[None] | None = None
 
@@ -84,14 +88,21 @@ class Nursery:
                 await self._begin()
             if self._socket is None:
                 return None
+            self._asked += 1
+            answer = self._waiting[self._asked] = asyncio.get_running_loop().create_future()
             reading, writing = os.pipe()
-            request = json.dumps({"argv": list(argv[2:]), "env": dict(env), "nice": nice}).encode()
+            request = {"id": self._asked, "argv": list(argv[2:]), "env": dict(env), "nice": nice}
             try:
-                await asyncio.to_thread(socket.send_fds, self._socket, [request], [writing])
-                pid = await asyncio.wait_for(self._answers.get(), 10.0)
-            except (OSError, TimeoutError):
+                await asyncio.to_thread(socket.send_fds, self._socket, [json.dumps(request).encode()], [writing])
+                pid = await asyncio.wait_for(asyncio.shield(answer), ANSWER_S)
+            except BaseException as error:
                 os.close(reading)
-                return None
+                self._waiting.pop(self._asked, None)
+                if answer.done():
+                    self._end(answer.result())
+                if isinstance(error, OSError | TimeoutError):
+                    return None
+                raise
             finally:
                 os.close(writing)
             stdout = asyncio.StreamReader()
@@ -124,7 +135,9 @@ class Nursery:
             while data := await loop.sock_recv(ours, _LARGEST):
                 said = json.loads(data)
                 if "born" in said:
-                    self._answers.put_nowait(said["born"])
+                    self._hear(said["id"], said["born"])
+                elif said["pid"] in self._unwanted:
+                    self._unwanted.discard(said["pid"])
                 elif said["pid"] in self._children:
                     self._children.pop(said["pid"]).ended(said["code"])
                 else:  # over before we heard that it began
@@ -133,6 +146,20 @@ class Nursery:
         # The parent is gone; its children may well live, and nobody will tell us when they end.
         self._socket = None
         await asyncio.gather(*(self._outlive(born) for born in self._children.values()))
+
+    def _hear(self, request: int, pid: int) -> None:
+        answer = self._waiting.pop(request, None)
+        if answer is None:
+            self._end(pid)
+        else:
+            answer.set_result(pid)
+
+    def _end(self, pid: int) -> None:
+        """End a child nobody waits for any more: what it was to do runs elsewhere by now."""
+        if self._children.pop(pid, None) is None:
+            self._unwanted.add(pid)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     async def _outlive(self, born: Born) -> None:
         started = warden.started_at(born.pid)
@@ -184,7 +211,11 @@ def _serve(theirs: socket.socket) -> None:
                     os.close(descriptor)
                 _live(json.loads(data), output)
             os.close(output)
-            theirs.send(json.dumps({"born": pid}).encode())
+            try:
+                theirs.send(json.dumps({"born": pid, "id": json.loads(data)["id"]}).encode())
+            except OSError:  # the supervisor has gone, and nobody else knows of this child
+                os.kill(pid, signal.SIGKILL)
+                raise
 
 
 def _report(theirs: socket.socket) -> None:
