@@ -24,7 +24,8 @@ from expedite_local.services import SERVICES, Service
 DATABASE_VARIABLE = "DATABASE_URL"
 KAFKA_VARIABLE = "KAFKA_BOOTSTRAP"
 _WATCH_SECONDS = 0.5
-_RESTART_LIMIT_SECONDS = 30.0
+_RESTART_LIMIT_SECONDS = 5.0
+"""Between two tries: without a server nothing works, and what kept it down (a full disk) may be gone any moment."""
 _RECOVERY_SECONDS = 900.0
 """For a server to come back after a crash: it reads its logs first, and one that is ended half-way begins anew."""
 
