@@ -35,7 +35,7 @@ def main() -> int:
     if told.json:
         about = {"seed": told.seed, "short": told.short, **runner.machine()}
         told.json.write_text(table.as_json(results, impossible, about) + "\n", encoding="utf-8")
-    return 1 if any(result.problems for result in results) else 0
+    return 1 if any(result.failed for result in results) else 0
 
 
 if __name__ == "__main__":

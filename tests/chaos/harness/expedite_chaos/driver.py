@@ -15,8 +15,8 @@ import orjson
 from expedite_chaos.calls import HEADER, Book, Call, Outcome, verdicts
 from expedite_local.demo.client import Api
 
-TIMEOUT_S = 12.0
-"""A client's patience with one call; beyond the services' own (10 s), so that their answer is heard."""
+TIMEOUT_S = 18.0
+"""A client's patience with one call; beyond the services' own deadline, so that their answer is heard."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.3, 2.0
 BULK_EVERY_S, BULK_LINES = 5.0, 10
 READ_EVERY_S = 0.3

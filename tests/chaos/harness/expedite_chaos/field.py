@@ -16,7 +16,7 @@ from typing import Any
 import asyncpg
 
 from expedite_chaos import gauges
-from expedite_chaos.calls import Outcome
+from expedite_chaos.calls import Book, Outcome
 from expedite_chaos.driver import Driver
 from expedite_chaos.faults import Monkey
 from expedite_chaos.ground import Ground, opened, tokens_of
@@ -80,6 +80,7 @@ class Field:
         self.system, self.folder, self.short, self.seed = system, folder, short, seed
         self.monkey = Monkey(system, tokens_of(system.home))
         self.driver: Driver
+        self.books: list[Book] = []
         self.problems: list[str] = []
         snapshot = system.snapshot()
         self.operator = Api(snapshot.urls, snapshot.api_keys["operator"])
@@ -235,6 +236,7 @@ class Field:
         self.driver = Driver(
             name, snapshot.urls, snapshot.api_keys, self._products[:PLENTY], self._products[PLENTY:], self.seed
         )
+        self.books.append(self.driver.book)
 
     async def tally(self) -> dict[str, float]:
         """What happened since the trial began, by name of the counter."""
@@ -291,14 +293,14 @@ class Field:
             await asyncio.sleep(0.25)
 
     async def intake(self) -> tuple[list[str], list[str]]:
-        """Of the present driver's calls: taken in and not there (lost), there twice (doubled). Whatever the client knows:
-        one key is one order (I6)."""
+        """Of all calls on this field: taken in and not there (lost), there twice (doubled). Whatever the client knows: one
+        key is one order (I6)."""
         there: dict[str, list[str]] = {}
         for row in await self.rows("order-intake", _MARKS):
             there.setdefault(row["mark"], []).append(row["order_id"])
-        calls = self.driver.book.calls
-        lost = [f"{c.mark}: {c.order_id}" for c in self.driver.book.ok if c.order_id not in there.get(c.mark, [])]
-        doubled = [f"{mark}: {', '.join(ids)}" for mark, ids in there.items() if mark in calls and len(ids) > 1]
+        taken_in = [call for book in self.books for call in book.ok]
+        lost = [f"{c.mark}: {c.order_id}" for c in taken_in if c.order_id not in there.get(c.mark, [])]
+        doubled = [f"{mark}: {', '.join(ids)}" for mark, ids in there.items() if mark and len(ids) > 1]
         return lost, doubled
 
     async def audited(self, *, ended: bool) -> list[audit.Finding]:

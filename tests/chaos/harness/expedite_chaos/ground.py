@@ -53,9 +53,9 @@ class Ground:
     speed: float = SPEED
 
 
-def armed(*processes: str) -> Fit:
-    """A fit whose named processes have failpoints; their tokens lie in `failpoints` beside the home. Only these start
-    slower."""
+def armed(*roles: str) -> Fit:
+    """A fit whose named processes (as in `inventory-standard`: every copy) have failpoints; their tokens lie in
+    `failpoints` beside the home. Only these start slower."""
 
     @asynccontextmanager
     async def fit(home: Home, options: Options) -> AsyncIterator[Options]:
@@ -65,7 +65,7 @@ def armed(*processes: str) -> Fit:
 
         def adapt(spec: ProcessSpec) -> ProcessSpec:
             spec = options.adapt(spec)
-            if spec.name not in processes:
+            if f"{spec.service}-{spec.role}" not in roles:
                 return spec
             return replace(spec, env={**spec.env, "EXPEDITE_FAILPOINTS": str(tokens), "PYTHONPATH": path})
 

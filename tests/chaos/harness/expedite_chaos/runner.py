@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import platform
+import signal
 import tempfile
 import time
 import traceback
@@ -14,17 +15,19 @@ from typing import Any
 
 from expedite_chaos.field import Field, taken
 from expedite_chaos.ground import Ground
-from expedite_chaos.trial import Result, Trial, perform
+from expedite_chaos.trial import SHARED, Result, Trial, closed, perform
+from expedite_chaos.trials.grounds import DOUBLED
 
-WORN_AFTER = 1_500
+WORN_AFTER = 2_500
 """So many orders make the audit of everything take longer than a new start: then the next trial gets a new field."""
 
 
-def grouped(trials: Sequence[Trial]) -> list[tuple[Ground, list[Trial]]]:
-    """Trials by ground, in the order of their rows."""
+def grouped(trials: Sequence[Trial], *, short: bool) -> list[tuple[Ground, list[Trial]]]:
+    """Trials by ground, in the order of their rows. `short`: who needs nothing special joins those with two workers each."""
     groups: dict[Ground, list[Trial]] = {}
     for trial in sorted(trials, key=lambda t: (t.number, t.row)):
-        groups.setdefault(trial.ground, []).append(trial)
+        ground = DOUBLED if short and trial.ground == SHARED else trial.ground
+        groups.setdefault(ground, []).append(trial)
     return list(groups.items())
 
 
@@ -33,9 +36,9 @@ async def run(trials: Sequence[Trial], *, short: bool = False, seed: int = 1, ke
     results: list[Result] = []
     with tempfile.TemporaryDirectory(prefix="expedite-chaos-") as scratch:
         folder = keep or Path(scratch)
-        for number, (ground, members) in enumerate(grouped(trials)):
+        for number, (ground, members) in enumerate(grouped(trials, short=short)):
             results += await _on_one_ground(ground, members, folder / str(number), short=short, seed=seed)
-    return sorted(results, key=lambda r: (int("".join(filter(str.isdigit, r.row))), r.row))
+    return sorted(results, key=lambda r: (int("".join(filter(str.isdigit, r.row)) or 999), r.row))
 
 
 async def _on_one_ground(
@@ -50,15 +53,17 @@ async def _on_one_ground(
             async with AsyncExitStack() as stack:
                 print(f"[chaos] a new system: {ground.name}", flush=True)
                 field = await stack.enter_async_context(taken(ground, folder / str(systems), short=short, seed=seed))
-                orders = 0
-                while left and orders < WORN_AFTER:
+                done: list[Trial] = []
+                while left and sum(len(book.calls) for book in field.books) < WORN_AFTER:
                     result = await perform(left[0], field)
-                    left.pop(0)
+                    done.append(left.pop(0))
                     results.append(result)
-                    orders += result.orders
                     tell(result)
                     if result.problems:
                         break  # what is broken would break what comes after it
+                if short:
+                    results.append(await closed(field, done))
+                    tell(results[-1])
         except Exception as error:
             if len(left) == untried:
                 trial = left.pop(0)
@@ -78,7 +83,11 @@ def tell(result: Result) -> None:
     """One line as soon as a trial is over."""
     recovery = "" if result.recovery_s is None else f", recovered after {result.recovery_s:.1f} s"
     bit = ", ".join(f"{n:g} {name}" for name, n in result.bit.items())
-    print(f"[chaos] row {result.row}: {result.verdict} ({result.seconds:.0f} s{recovery}; {bit})", flush=True)
+    until = ", ".join(f"{name} at {seconds:.0f} s" for name, seconds in result.phases.items())
+    print(
+        f"[chaos] row {result.row}: {result.verdict}{recovery}; {bit} ({until}, over at {result.seconds:.0f} s)",
+        flush=True,
+    )
     for problem in result.problems:
         print(f"[chaos]   {problem}", flush=True)
 
@@ -90,8 +99,15 @@ def machine() -> dict[str, Any]:
 
 
 def performed(trials: Sequence[Trial], *, short: bool, seed: int, keep: Path | None = None) -> list[Result]:
-    """As `run`, from code that has no event loop."""
-    return asyncio.run(run(trials, short=short, seed=seed, keep=keep))
+    """As `run`, from code that has no event loop. SIGTERM ends it as Ctrl-C does: nothing is left running."""
+
+    async def until_told() -> list[Result]:
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await run(trials, short=short, seed=seed, keep=keep)
+
+    return asyncio.run(until_told())
 
 
 __all__ = ["Field", "grouped", "machine", "performed", "run", "tell"]

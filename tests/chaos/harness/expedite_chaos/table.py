@@ -50,7 +50,7 @@ def text(results: Sequence[Result], impossible: Sequence[Impossible]) -> str:
 
 def _summary(results: Sequence[Result]) -> str:
     broken = sum(1 for r in results if r.problems)
-    late = sum(1 for r in results if r.late)
+    late = sum(1 for r in results if r.late and not r.problems)
     orders, seconds = sum(r.orders for r in results), sum(r.seconds for r in results)
     return (
         f"{len(results)} trials, {orders:,} orders, {seconds / 60:.1f} min of trials: "

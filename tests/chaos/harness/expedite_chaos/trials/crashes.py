@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from expedite_chaos.faults import Fault, kill, point
 from expedite_chaos.field import Broken, Field
 from expedite_chaos.trial import Bite, Trial
-from expedite_chaos.trials.grounds import POINTED, STEERED
-from expedite_local.services import SERVICES
+from expedite_chaos.trials.grounds import DOUBLED, POINTED
+from expedite_local.services import ROLES
 
 FEW = ("order-intake-standard", "inventory-standard", "fulfillment-standard")
 RECOVERY_S = 10.0
@@ -56,7 +56,7 @@ async def before_delete(on: Field) -> Bite:
 async def everybody(on: Field) -> Bite:
     """Every process of every service dies once, in seeded disorder."""
     rnd = random.Random(f"everybody {on.seed}")
-    names = [f"{service.name}-{role}" for service in SERVICES for role in ("api", "standard", "express")]
+    names = [p.name for p in on.snapshot.processes if p.role in ROLES]
     rnd.shuffle(names)
     for name in names:
         await on.monkey.do(kill(name))
@@ -66,9 +66,9 @@ async def everybody(on: Field) -> Bite:
 
 TRIALS = (
     Trial("1a", "killed after its commit, before the offsets", "I3, I4", after_commit, RECOVERY_S,
-          ("restarts", "duplicates dropped"), short=True, ground=STEERED),
+          ("restarts", "duplicates dropped"), short=True, ground=DOUBLED),
     Trial("1b", "every process killed once, at random", "I1-I6", everybody, RECOVERY_S, ("restarts",)),
-    Trial("2", "killed before its commit", "I1, I4", before_commit, RECOVERY_S, ("restarts",), short=True, ground=STEERED),
+    Trial("2", "killed before its commit", "I1, I4", before_commit, RECOVERY_S, ("restarts",), short=True, ground=DOUBLED),
     Trial("3", "relay killed after the acknowledgement, before the delete", "I5", before_delete, RECOVERY_S,
-          ("restarts", "duplicates dropped"), short=True, ground=STEERED),
+          ("restarts", "duplicates dropped"), short=True, ground=DOUBLED),
 )  # fmt: skip

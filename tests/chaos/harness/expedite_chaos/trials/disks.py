@@ -17,7 +17,7 @@ from expedite_chaos.ground import Fit, Ground
 from expedite_chaos.shims import COMPILER
 from expedite_chaos.table import Impossible
 from expedite_chaos.trial import Bite, Trial
-from expedite_chaos.trials.grounds import FSYNC, STEERED
+from expedite_chaos.trials.grounds import DOUBLED, FSYNC
 from expedite_local.home import Home
 from expedite_local.postgres import data_folder
 from expedite_local.up import Options
@@ -116,7 +116,7 @@ _FULL = (
     Trial("22", "disk full under PostgreSQL", "I1-I6", _disk_full("postgres"), 10.0, ground=SMALL),
     Trial("23", "disk full under Kafka", "I4", _disk_full("kafka"), 15.0, ("producer rebuilds",), ground=SMALL),
 )
-_SLOW = Trial("24", "slow fsync: 20, 100, 200 ms more", "I4, I7", slow_writes, 2.0, ground=STEERED)
+_SLOW = Trial("24", "slow fsync: 20, 100, 200 ms more", "I4, I7", slow_writes, 2.0, ground=DOUBLED)
 TRIALS = (*(_FULL if MOUNTS else ()), *((_SLOW,) if COMPILER else ()))
 IMPOSSIBLE = (
     *(() if MOUNTS else (Impossible("22-23", "disk full", "file systems can be mounted by root only"),)),

@@ -10,10 +10,10 @@ POINTED = tuple(f"{service}-standard" for service in WORKERS)
 FSYNC = Steered("slow_fsync")
 CLOCKS = Steered("wall_clock", "inventory", "fulfillment", "prioritizer")
 
-STEERED = Ground(
-    "failpoints, a slow disk and wrong clocks at will",
+DOUBLED = Ground(
+    "two workers each, failpoints, a slow disk and wrong clocks at will",
+    scale=(("order-intake", 2), ("inventory", 2), ("prioritizer", 2)),
     fit=together(
         armed(*POINTED, "order-intake-api", "inventory-express", "fulfillment-express"), FSYNC.fit, CLOCKS.fit
     ),
 )
-DOUBLED = Ground("two workers each", scale=(("order-intake", 2), ("inventory", 2), ("prioritizer", 2)))

@@ -69,12 +69,14 @@ async def postmaster(on: Field) -> Bite:
 async def paused_database(on: Field) -> Bite:
     """PostgreSQL stands still with all its sessions. Who asks for an order is told to come back later, within a client's
     patience."""
-    seconds = 10.0 if on.short else 15.0
+    seconds = 20.0
     postmaster = psutil.Process(on.process("postgres").pid)
     pids = [postmaster.pid, *(child.pid for child in postmaster.children(recursive=True))]
     async with on.frozen(pids):
         await asyncio.sleep(seconds)
-    return Bite(bit={"sessions frozen": len(pids) - 1})
+    hung = on.driver.book.answers["POST /orders ReadTimeout"]
+    problems = [f"{hung} calls were left without an answer"] if hung else []
+    return Bite(bit={"sessions frozen": len(pids) - 1}, problems=problems)
 
 
 TRIALS = (
@@ -85,5 +87,5 @@ TRIALS = (
     Trial("10b", "Kafka paused 30 s", "I5", paused_broker(30.0), 5.0),
     Trial("11", "coordinator lost: broker restarted", "I4", coordinator, 15.0, ("consumer rebuilds",)),
     Trial("13", "postmaster killed", "I1-I6", postmaster, 10.0, short=True),
-    Trial("15", "PostgreSQL paused 15 s", "I6", paused_database, 2.0, ("503",)),
+    Trial("15", "PostgreSQL paused 20 s", "I6", paused_database, 2.0, ("503",)),
 )  # fmt: skip
