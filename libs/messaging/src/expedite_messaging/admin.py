@@ -13,6 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, for_code
 
 from expedite_events import CATALOGUE
+from expedite_messaging.access import client_options
 from expedite_messaging.cause import RawRecord
 
 STANDARD_PARTITIONS = 4
@@ -32,7 +33,7 @@ async def wait_ready(bootstrap: str, timeout: float = 30.0) -> None:  # noqa: AS
     """Return when a broker answers. Raises `KafkaAway` after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while True:
-        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=5000)
+        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=5000, **client_options())
         try:
             await admin.start()
             await admin.list_topics()
@@ -62,7 +63,7 @@ def wanted_topics(replication: int = 1) -> list[NewTopic]:
 async def ensure_topics(bootstrap: str, replication: int = 1) -> int:
     """Create the topics of the catalogue that do not exist and wait until all can be used. The number of topics of the
     catalogue. Raises `KafkaError` when one is refused."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=30_000)
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=30_000, **client_options())
     await admin.start()
     try:
         existing = set(await admin.list_topics())
@@ -96,6 +97,7 @@ async def read_topics(bootstrap: str, topics: Sequence[str] | None = None) -> As
     names = list(topics) if topics is not None else [t for row in CATALOGUE for t in row.topics]
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
+        **client_options(),
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         isolation_level="read_committed",
@@ -143,7 +145,9 @@ async def end_offsets(bootstrap: str, topics: Sequence[str] | None = None) -> di
     """Where every partition of the topics (all of the catalogue unless named) ends now. Topics that do not exist are
     left out."""
     names = list(topics) if topics is not None else [t for row in CATALOGUE for t in row.topics]
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, isolation_level="read_committed")
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap, **client_options(), enable_auto_commit=False, isolation_level="read_committed"
+    )
     await consumer.start()
     try:
         known = await consumer.topics()
@@ -159,7 +163,7 @@ async def end_offsets(bootstrap: str, topics: Sequence[str] | None = None) -> di
 async def committed_offsets(bootstrap: str, groups: Sequence[str]) -> dict[str, dict[Place, int]]:
     """Per consumer group, the offset it has committed on each partition; partitions without one are left out. A broker
     that has just started needs a moment for its first group: it is asked again for 30 seconds."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=30_000)
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=30_000, **client_options())
     await admin.start()
     try:
         found: dict[str, dict[Place, int]] = {}

@@ -21,6 +21,7 @@ from expedite_events import Lane, row_of, row_of_topic
 from expedite_events.catalogue import CATALOGUE
 from expedite_events.envelope import Envelope, Undecodable, decode, heard
 from expedite_messaging import metrics
+from expedite_messaging.access import client_options
 from expedite_messaging.cause import RawRecord
 from expedite_messaging.engine import Engine, PoisonGuard, PoisonLimit
 from expedite_messaging.gathering import Gathering
@@ -138,6 +139,7 @@ class LaneConsumer:
     async def _consume(self) -> None:
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self.bootstrap,
+            **client_options(),
             group_id=self.group,
             group_instance_id=f"{self.group}-{self.slot}",
             client_id=f"{self.group}-{self.slot}",

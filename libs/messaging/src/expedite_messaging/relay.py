@@ -30,6 +30,7 @@ from aiokafka.partitioner import murmur2
 
 from expedite_events import Lane
 from expedite_messaging import metrics
+from expedite_messaging.access import client_options
 from expedite_messaging.admin import MAX_MESSAGE_BYTES
 from expedite_messaging.connection import calling
 from expedite_messaging.engine import Transient
@@ -146,7 +147,7 @@ class Relay:
 
     def _producer(self) -> AIOKafkaProducer:
         express = self.lane is Lane.EXPRESS
-        options: dict[str, Any] = {
+        options: dict[str, Any] = client_options() | {
             "bootstrap_servers": self.bootstrap,
             "client_id": f"{self.engine.service}-relay-{self.lane.value}",
             "acks": "all",
