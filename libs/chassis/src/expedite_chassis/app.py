@@ -61,13 +61,14 @@ def _shell(spec: ServiceSpec, engine: Engine, runtime: Runtime, *, worker: bool 
     problems.install(app)
     app.include_router(health.router(engine, runtime, spec.ready))
     # Added last is outermost: logs cover all, CORS also marks refusals and errors, limits come before any reading.
+    settings = runtime.settings
     app.add_middleware(Deadline)
-    app.add_middleware(Limits, body_limit=runtime.settings.max_body_bytes, body_limits=spec.body_limits)
+    app.add_middleware(Limits, body_limit=settings.max_body_bytes, body_limits=spec.body_limits, body_s=settings.body_s)
     app.add_middleware(Shield)
-    if runtime.settings.origins and not worker:
+    if settings.origins and not worker:
         app.add_middleware(
             CORSMiddleware,
-            allow_origins=list(runtime.settings.origins),
+            allow_origins=list(settings.origins),
             allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
             allow_headers=["Authorization", "Content-Type", IDEMPOTENCY_HEADER, "traceparent", "X-Request-Id"],
             expose_headers=["Location", "Retry-After", REPLAYED, "X-Request-Id", "traceparent"],

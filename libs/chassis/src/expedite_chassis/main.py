@@ -21,11 +21,13 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from expedite_chassis.app import create_app, create_health_app
+from expedite_chassis.connections import Guarded
 from expedite_chassis.errors import describe, message_of
 from expedite_chassis.logs import configure_logging
 from expedite_chassis.settings import SecretsUnreadable, Settings, read_secrets
 from expedite_chassis.spec import Runtime, ServiceSpec
 from expedite_events import Lane
+from expedite_messaging.access import KafkaAccessError, client_options
 
 if TYPE_CHECKING:
     from expedite_messaging.postgres import PostgresEngine
@@ -59,7 +61,8 @@ def run(spec: ServiceSpec, argv: Sequence[str] | None = None) -> None:
         if not settings.database_url:
             raise SecretsUnreadable("DATABASE_URL is not set")
         secrets = read_secrets(settings.secrets_path)
-    except (ValidationError, SettingsError, SecretsUnreadable) as error:
+        client_options()
+    except (ValidationError, SettingsError, SecretsUnreadable, KafkaAccessError) as error:
         sys.stderr.write(f"{spec.name}: {message_of(error)}\n")
         raise SystemExit(_CONFIGURATION) from None
     configure_logging(spec.name, level=settings.log_level, fmt=settings.log_format, role=role, slot=settings.slot)
@@ -138,7 +141,7 @@ async def serve(app: FastAPI, runtime: Runtime, worker: WorkerLike | None = None
     server = _Server(
         uvicorn.Config(
             app,
-            http="httptools",
+            http=type("Guarded", (Guarded,), {"head_s": settings.head_s}),
             lifespan="on",
             log_config=None,
             access_log=False,

@@ -4,6 +4,7 @@ No middleware here runs the app in a task of its own: a client that goes away ca
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Mapping, MutableMapping
@@ -15,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from expedite_chassis import tracing
 from expedite_chassis.errors import describe
 from expedite_chassis.metrics import Metrics
-from expedite_chassis.problems import Problem, internal, too_large
+from expedite_chassis.problems import Problem, internal, too_large, too_slow
 
 log = structlog.get_logger("expedite.http")
 _heard = logging.getLogger("expedite.http").isEnabledFor
@@ -125,12 +126,16 @@ class Shield:
             await send_problem(internal(), scope, receive, send)
 
 
-class Limits:
-    """Refuses what is too large before and while it is read. Content-Length is only believed when it admits too much:
-    every byte that arrives is counted, so a missing or lying length changes nothing."""
+SLOWEST_BYTES_PER_S = 16 * 1024
 
-    def __init__(self, app: ASGIApp, body_limit: int, body_limits: Mapping[str, int]) -> None:
-        self.app, self._default = app, body_limit
+
+class Limits:
+    """Refuses what is too large before and while it is read, and what comes too slowly. Content-Length is only believed
+    when it admits too much: every byte that arrives is counted, so a missing or lying length changes nothing. A body has
+    `body_s` real seconds, and one more for each 16 KiB that have come."""
+
+    def __init__(self, app: ASGIApp, body_limit: int, body_limits: Mapping[str, int], body_s: float = 30.0) -> None:
+        self.app, self._default, self._body_s = app, body_limit, body_s
         self._by_prefix = sorted(body_limits.items(), key=lambda item: -len(item[0]))
 
     def limit_for(self, path: str) -> int:
@@ -160,13 +165,22 @@ class Limits:
             await send_problem(too_large(limit), scope, receive, send)
             return
 
+        began, whole = asyncio.get_running_loop().time(), False
+
         async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
+            nonlocal seen, whole
+            if whole:  # what comes now is the client going away, some day
+                return await receive()
+            try:
+                async with asyncio.timeout_at(began + self._body_s + seen / SLOWEST_BYTES_PER_S):
+                    message = await receive()
+            except TimeoutError:
+                raise too_slow() from None
             if message["type"] == "http.request":
                 seen += len(message.get("body", b""))
                 if seen > limit:
                     raise too_large(limit)
+                whole = not message.get("more_body", False)
             return message
 
         await self.app(scope, counted, send)

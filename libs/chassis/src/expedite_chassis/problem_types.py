@@ -75,6 +75,9 @@ for _known in (
     ProblemType("missing-scope", 403, "This identity may not do that",
                 "The key or token lacks a scope that this operation needs; the scope is named.",
                 "Use an identity with that scope, or ask for it to be granted."),
+    ProblemType("not-for-channels", 403, "This is not for clients of single channels",
+                "What is shown or changed here belongs to all channels.",
+                "Use the routes of order-intake; they show what belongs to your channels."),
     ProblemType("not-found", 404, "Nothing is here",
                 "No resource has this address.", "Check the address against /openapi.json."),
     ProblemType("unknown-order", 404, "No such order",
@@ -93,6 +96,9 @@ for _known in (
                 "Try again after the event was replayed; an operator finds it under /admin/parked."),
     ProblemType("too-late", 409, "It is too late for that",
                 "What was asked would have been possible earlier; the reason is named.", "See the order's present state."),
+    ProblemType("too-slow", 408, "The request came too slowly",
+                "Its headers or its body were not complete in time.",
+                "Send the request again over a better connection, or a smaller one."),
     ProblemType("conflict", 409, "That contradicts the present state",
                 "The resource is in a state that does not allow this.", "Read the resource again and decide anew."),
     ProblemType("body-too-large", 413, "The body is too large",
@@ -119,7 +125,7 @@ for _known in (
 
 BY_STATUS = {
     400: "bad-request", 401: "unauthenticated", 403: "missing-scope", 404: "not-found", 405: "method-not-allowed",
-    409: "conflict", 413: "body-too-large", 415: "unsupported-media-type", 422: "invalid", 429: "too-many-requests",
+    408: "too-slow", 409: "conflict", 413: "body-too-large", 415: "unsupported-media-type", 422: "invalid", 429: "too-many-requests",
     431: "headers-too-large", 500: "internal", 503: "unavailable",
 }  # fmt: skip
 """The code of a bare HTTP error that carries none."""

@@ -106,6 +106,11 @@ def too_large(limit: int) -> Problem:
     )
 
 
+def too_slow() -> Problem:
+    """The answer to a body that does not come."""
+    return Problem(408, "too-slow", headers={"Connection": "close"})
+
+
 def unavailable(after_s: int = RETRY_AFTER_S) -> Problem:
     """The answer while something we need is away."""
     return Problem(503, "unavailable", headers={"Retry-After": str(after_s)})

@@ -37,9 +37,14 @@ class Settings(BaseSettings):
     secrets_file: Path | None = Field(None, validation_alias=_env("EXPEDITE_SECRETS"))
     urls: dict[str, str] = Field(default_factory=dict, validation_alias=_env("EXPEDITE_URLS"))  # service -> base URL
     cors_origins: tuple[str, ...] = Field((), validation_alias=_env("EXPEDITE_CORS_ORIGINS"))  # besides the tower's
+    outgoing_hosts: tuple[str, ...] = Field((), validation_alias=_env("EXPEDITE_OUTGOING_HOSTS"))  # see `outgoing`
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", validation_alias=_env("EXPEDITE_LOG_LEVEL"))
     log_format: Literal["json", "console"] = Field("json", validation_alias=_env("EXPEDITE_LOG_FORMAT"))
     max_body_bytes: PositiveInt = Field(MIB, validation_alias=_env("EXPEDITE_MAX_BODY_BYTES"))
+    head_s: PositiveFloat = Field(
+        15.0, validation_alias=_env("EXPEDITE_HEAD_S")
+    )  # real seconds for a request's headers
+    body_s: PositiveFloat = Field(30.0, validation_alias=_env("EXPEDITE_BODY_S"))  # and for its body, see `Limits`
     stop_s: PositiveFloat = Field(15.0, validation_alias=_env("EXPEDITE_STOP_S"))  # real seconds to finish what runs
 
     @property

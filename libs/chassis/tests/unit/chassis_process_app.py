@@ -71,9 +71,15 @@ spec = ServiceSpec("inventory", handlers, sa.MetaData(), router, "inventory")
 
 
 async def main(mode: str, port: int) -> None:
-    runtime = testing.runtime_for(spec, port=port, max_body_bytes=1000, stop_s=1.0 if mode == "hangs" else 60.0)
+    runtime = testing.runtime_for(
+        spec,
+        port=port,
+        max_body_bytes=1000,
+        stop_s=1.0 if mode == "hangs" else 60.0,
+        **({"head_s": 0.5, "body_s": 1.0} if mode == "hasty" else {}),
+    )
     engine = MemoryEngine(spec.handlers, MemoryClock())
-    worker: Any = None if mode == "api" else Worker(mode)
+    worker: Any = None if mode in ("api", "hasty") else Worker(mode)
     app = create_app(spec, engine, runtime) if worker is None else create_health_app(spec, engine, runtime)
     await serve(app, runtime, worker)
     await runtime.http.aclose()

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -153,3 +154,49 @@ def test_an_unusable_environment_is_named(
     assert process.end() == code
     assert said in process.errors
     assert "hidden" not in process.errors and "Traceback" not in process.errors
+
+
+def trickle(port: int, first: bytes, drop: bytes, every_s: float = 0.1) -> tuple[bytes, float]:
+    """Send `first`, then `drop` again and again until the server closes; what it said and after how many real seconds."""
+    began, answer = time.monotonic(), b""
+    with socket.create_connection(("127.0.0.1", port), timeout=every_s) as wire:
+        wire.sendall(first)
+        while time.monotonic() - began < 60:
+            try:
+                while chunk := wire.recv(65536):
+                    answer += chunk
+                break
+            except TimeoutError:
+                if drop:
+                    wire.sendall(drop)
+            except ConnectionError:
+                break
+    return answer, time.monotonic() - began
+
+
+def test_a_client_that_takes_its_time_is_let_go() -> None:
+    """I5 (slow bodies): headers that never end, a body that trickles, silence, a second request that never begins: each ends
+    soon after its time; who is quick is served meanwhile and afterwards."""
+    with running("hasty") as (_, port):
+        head = b"POST /echo HTTP/1.1\r\nHost: x\r\n"
+        for first, drop, status in (
+            (head, b"X-A: b\r\n", b" 408 "), (b"P", b"", b" 408 "), (b"", b"", b""), (b"\r\n", b"\r\n", b""),
+            (head + b"Content-Length: 900\r\n\r\n", b"x", b" 408 "),
+            (head + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n", b" 408 "),
+            (b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\nGET /livez HTTP/1.1\r\n", b"X-A: b\r\n", b" 408 "),
+        ):  # fmt: skip
+            answer, took = trickle(port, first, drop)
+            assert 0.3 < took < 30, (first, took)
+            assert status in answer, (first, answer)
+            if b" 408 " in answer:
+                assert b"/problems/too-slow" in answer and b"application/problem+json" in answer
+        assert httpx.post(f"http://127.0.0.1:{port}/echo", content=b"x" * 1000, timeout=60).json() == 1000
+
+
+def test_headers_without_end_are_not_collected() -> None:
+    """I5 (many headers): before the app could refuse them, the connection is cut."""
+    with running("api") as (_, port), socket.create_connection(("127.0.0.1", port), timeout=60) as wire:
+        wire.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n")
+        with pytest.raises(ConnectionError):
+            for number in range(10_000):
+                wire.sendall(b"X-%d: " % number + b"y" * 8000 + b"\r\n")
