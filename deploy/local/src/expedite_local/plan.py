@@ -15,6 +15,7 @@ from expedite_local.ports import PortPlan
 from expedite_local.services import Service, find
 
 HOST = "127.0.0.1"
+_OUTGOING = "EXPEDITE_OUTGOING_HOSTS"
 STANDARD_NICE = 14
 """Standard lanes yield the processor to everything that carries urgent orders: express lanes, the APIs where orders come in
 and are raised, and the servers, in which whoever holds what an urgent order needs must get on."""
@@ -104,6 +105,12 @@ class Plan:
         }
         return {name: value for name, value in defaults.items() if name not in os.environ}
 
+    def _outgoing(self, service: Service) -> dict[str, str]:
+        """Shipping may call the demo carriers, which stand on this machine, and nobody else."""
+        if service.name != "shipping" or _OUTGOING in os.environ or _OUTGOING in self.extra:
+            return {}
+        return {_OUTGOING: json.dumps([f"{HOST}:{self.ports.fixed['carriers']}"])}
+
     def _process(
         self,
         service: Service,
@@ -121,6 +128,7 @@ class Plan:
             env={
                 **self._defaults(),
                 **self.extra,
+                **self._outgoing(service),
                 "DATABASE_URL": substance.databases[service.name],
                 "KAFKA_BOOTSTRAP": substance.kafka_bootstrap,
                 "PORT": str(port),

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from fastapi import APIRouter, FastAPI
 
 from expedite_chassis.metrics import Metrics
+from expedite_chassis.outgoing import guarded_transport
 from expedite_chassis.settings import Settings
 from expedite_chassis.tracing import outgoing_headers
 from expedite_messaging import Handlers
@@ -56,6 +57,7 @@ class Runtime:
                 request.headers.setdefault(name, value)
 
         http = httpx.AsyncClient(
+            transport=guarded_transport(settings.outgoing_hosts),
             timeout=httpx.Timeout(10.0, connect=3.0),
             follow_redirects=False,  # a redirect could lead a call to a host nobody allowed
             event_hooks={"request": [trace]},

@@ -26,6 +26,7 @@ the same for ever: asking again must answer with the same label.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, NotRequired
 from urllib.parse import quote
@@ -35,6 +36,7 @@ import orjson
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
+from expedite_chassis.outgoing import AddressRefused
 from expedite_messaging import GaveUp
 
 BATCH_AT_MOST = 200
@@ -96,6 +98,7 @@ class Sold(TypedDict):
 _RATES = TypeAdapter(list[Rate]).validator.validate_python
 _HOLDS = TypeAdapter(Holds).validator.validate_python
 _SOLD = TypeAdapter(Sold).validator.validate_python
+_WEB_ADDRESS = re.compile(r"https?://[^\s<>\"'\\\x00-\x20\x7f]{1,1990}", re.IGNORECASE).fullmatch
 
 
 def rates_of(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -134,6 +137,8 @@ def label_of(answer: Mapping[str, Any]) -> dict[str, Any]:
         sold = _SOLD(answer)
     except ValidationError as error:
         raise GaveUp(f"its label is not understood: {error.error_count()} problem(s)") from None
+    if not _WEB_ADDRESS(str(sold.get("tracking_url") or "")):
+        sold.pop("tracking_url", None)  # customers click on it: what is no web address is not worth a label
     return {name: value for name, value in sold.items() if value is not None}
 
 
@@ -177,12 +182,17 @@ class CarrierApi:
     async def page(self, carrier: Mapping[str, Any], pdf_url: str) -> bytes:
         """The PDF of a label: a path below `base_url` or an address on the same server, because our key goes with it.
         Raises `CarrierAway` or `GaveUp`."""
-        base = httpx.URL(carrier["base_url"])
-        url = httpx.URL(carrier["base_url"] + pdf_url) if pdf_url.startswith("/") else httpx.URL(pdf_url)
+        try:
+            base = httpx.URL(carrier["base_url"])
+            url = httpx.URL(carrier["base_url"] + pdf_url) if pdf_url.startswith("/") else httpx.URL(pdf_url)
+        except httpx.InvalidURL:
+            raise GaveUp("the address of its label is no address") from None
         if (url.scheme, url.host, url.port) != (base.scheme, base.host, base.port):
             raise GaveUp("the address of its label is on another server")
         try:
             response = await self._http.get(url, headers=self._authorization(carrier), timeout=RATES_TIMEOUT_S)
+        except AddressRefused as error:
+            raise GaveUp(str(error)) from None
         except httpx.HTTPError as error:
             raise CarrierAway(f"no answer ({type(error).__name__})") from None
         _check(response.status_code, lambda: _reason(response), carrier["carrier_id"])
@@ -207,6 +217,8 @@ class CarrierApi:
             return await self._http.post(
                 carrier["base_url"] + path, content=orjson.dumps(body), headers=sent, timeout=within_s
             )
+        except (AddressRefused, httpx.InvalidURL) as error:
+            raise GaveUp(f"its address cannot be called: {error}") from None
         except httpx.HTTPError as error:
             raise CarrierAway(f"no answer ({type(error).__name__})") from None
 

@@ -61,7 +61,7 @@ class CarrierBody(Body):
     """A carrier as its planner describes it."""
 
     name: Name
-    base_url: Annotated[str, Field(pattern=r"^https?://[^\s?#]+$", max_length=500)]
+    base_url: Annotated[str, Field(pattern=r"^https?://[^\s?#@\\]+$", max_length=500)]
     webhook_format: Annotated[str, Field(pattern=r"^(native|easypost)$")] = "native"
     services: Annotated[tuple[CarrierService, ...], Field(max_length=100)] = ()
     reliability: Annotated[float, Field(ge=0, le=1)] = 1.0
