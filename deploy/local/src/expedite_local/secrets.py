@@ -18,11 +18,12 @@ from expedite_local.home import Home, read_json, write_private_json
 class SecretsSpec:
     """What a system needs secrets for.
 
-    api_keys: scopes of each API client. webhooks: names of parties that sign webhooks. standard_webhooks:
+    api_keys: scopes of each API client. channels: the sales channels of those clients that act for these alone. webhooks: names of parties that sign webhooks. standard_webhooks:
     those of them that follow Standard Webhooks, whose secrets are written `whsec_<base64>`.
     """
 
     api_keys: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    channels: Mapping[str, Sequence[str]] = field(default_factory=dict)
     webhooks: Sequence[str] = ()
     standard_webhooks: Sequence[str] = ()
 
@@ -30,8 +31,8 @@ class SecretsSpec:
 def load_or_create(home: Home, spec: SecretsSpec) -> dict[str, Any]:
     """The secrets of this home; what the spec names and the file lacks is generated and stored (0600).
 
-    Existing keys are kept for ever (running clients hold them); only the scopes of a client follow the spec.
-    Keys of the result: `api_keys` {client: {"key", "scopes"}}, `webhooks` {party: secret}, `jwt_private_pem`
+    Existing keys are kept for ever (running clients hold them); only the scopes and channels of a client follow the spec.
+    Keys of the result: `api_keys` {client: {"key", "scopes"}} and "channels" of some, `webhooks` {party: secret}, `jwt_private_pem`
     and `jwt_public_pem` (one Ed25519 pair), `link_secret`, `operator_password`.
     """
     stored: dict[str, Any] = read_json(home.secrets_file) or {}
@@ -39,6 +40,8 @@ def load_or_create(home: Home, spec: SecretsSpec) -> dict[str, Any]:
     for client, scopes in spec.api_keys.items():
         key = api_keys.get(client, {}).get("key") or f"exp_{secrets.token_urlsafe(24)}"
         api_keys[client] = {"key": key, "scopes": sorted(scopes)}
+        if client in spec.channels:
+            api_keys[client]["channels"] = sorted(spec.channels[client])
     webhooks: dict[str, str] = dict(stored.get("webhooks", {}))
     for party in (*spec.webhooks, *spec.standard_webhooks):
         if party not in webhooks:
@@ -74,12 +77,14 @@ def _signing_keys(stored: Mapping[str, Any]) -> dict[str, str]:
 LOCAL_SPEC = SecretsSpec(
     api_keys={
         "operator": ("*",),
-        "shop": ("orders:write", "orders:read", "read"),
+        "shop": ("orders:write", "orders:read"),
+        "dealer": ("orders:write", "orders:read"),
         "crew": ("floor:work", "read"),
         "planner": ("master:write", "stock:write", "floor:work", "read"),
         "carriers": ("read",),
         "auditor": ("read", "ops"),
     },
+    channels={"shop": ("web", "dealer", "daigou", "store"), "dealer": ("dealer",)},
     webhooks=("shopify", "woocommerce", "swift-post"),
     standard_webhooks=("city-dash", "channel"),
 )

@@ -27,15 +27,21 @@ _LEEWAY_S = 5
 @dataclass(frozen=True, slots=True)
 class Caller:
     """An authenticated caller. `client` names it for ever (idempotency keys and audit entries hang on it): an API
-    client's name, or `person:<id>`. `name` is for people to read."""
+    client's name, or `person:<id>`. `name` is for people to read. `channels`: the sales channels this client acts for,
+    and it sees and changes nothing else; None: all of them."""
 
     client: str
     name: str
     scopes: frozenset[str]
     person_id: str | None = None
+    channels: frozenset[str] | None = None
 
     def may(self, scope: str) -> bool:
         return scope in self.scopes or ALL in self.scopes
+
+    def serves(self, channel: str) -> bool:
+        """Whether the caller may see and change what belongs to a channel."""
+        return self.channels is None or channel in self.channels
 
 
 def _digest(key: str) -> bytes:
@@ -51,7 +57,9 @@ class Keyring:
         self._public = secrets.get("jwt_public_pem")
         self._clients: dict[bytes, Caller] = {}
         for client, entry in secrets.get("api_keys", {}).items():
-            caller = Caller(client, client, frozenset(entry.get("scopes", ())))
+            channels = entry.get("channels")
+            bound = None if channels is None else frozenset(channels)
+            caller = Caller(client, client, frozenset(entry.get("scopes", ())), channels=bound)
             self._clients[_digest(entry["key"])] = caller
 
     def by_key(self, key: str) -> Caller | None:
@@ -124,8 +132,10 @@ def issue_token(
     return jwt.encode(claims, private_pem, algorithm=ALGORITHM)
 
 
-def require(*scopes: str) -> Callable[[Request], Awaitable[Caller]]:
-    """A dependency that gives the caller, or 401 without an identity, 403 naming the first scope it lacks."""
+def require(*scopes: str, by_channel: bool = False) -> Callable[[Request], Awaitable[Caller]]:
+    """A dependency that gives the caller, or 401 without an identity, 403 naming the first scope it lacks. Clients that
+    act for some channels only get 403 as well, whatever their scopes, unless the route says `by_channel`: it then asks
+    `Caller.serves` about everything it shows or changes."""
 
     async def authorised(request: Request) -> Caller:
         keyring: Keyring = request.app.state.runtime.keyring
@@ -133,6 +143,8 @@ def require(*scopes: str) -> Callable[[Request], Awaitable[Caller]]:
         if caller is None:
             raise Problem(401, "unauthenticated", headers={"WWW-Authenticate": 'Bearer realm="expedite"'})
         structlog.contextvars.bind_contextvars(client=caller.client)
+        if caller.channels is not None and not by_channel:
+            raise Problem(403, "not-for-channels")
         missing = next((scope for scope in scopes if not caller.may(scope)), None)
         if missing is not None:
             raise Problem(

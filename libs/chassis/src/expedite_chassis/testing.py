@@ -20,13 +20,20 @@ BASE_URL = "http://testserver"
 _PRIVATE = Ed25519PrivateKey.from_private_bytes(b"expedite test key, never deploy!")
 
 
-def secrets_for(clients: Mapping[str, Iterable[str]]) -> dict[str, Any]:
-    """A secrets file's content: one key `key-of-<client>` per client with its scopes, and fixed signing secrets."""
+def secrets_for(
+    clients: Mapping[str, Iterable[str]], channels: Mapping[str, Iterable[str]] | None = None
+) -> dict[str, Any]:
+    """A secrets file's content: one key `key-of-<client>` per client with its scopes, and fixed signing secrets.
+    `channels`: those that a client acts for, of clients that act for some only."""
     pem = _PRIVATE.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     public = _PRIVATE.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
     standard = "whsec_" + base64.b64encode(b"a webhook secret for tests only!").decode()
     return {
-        "api_keys": {name: {"key": key_of(name), "scopes": sorted(scopes)} for name, scopes in clients.items()},
+        "api_keys": {
+            name: {"key": key_of(name), "scopes": sorted(scopes)}
+            | ({"channels": sorted(channels[name])} if channels and name in channels else {})
+            for name, scopes in clients.items()
+        },
         "webhooks": {
             "shopify": "test-secret", "woocommerce": "test-secret", "swift-post": standard, "parcel-one": standard,
             "channel": standard,

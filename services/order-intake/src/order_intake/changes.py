@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from expedite_chassis import FieldProblem, Problem
+from expedite_chassis import Caller, FieldProblem, Problem
 from expedite_events import NO_UNITS, Decision, Lane, ProductChanged, Units
 from expedite_messaging import Cause, Engine, Tx
 from order_intake.domain.channel import Channel, Policy
@@ -67,25 +67,37 @@ class OnBehalf:
 
 
 async def change(
-    engine: Engine, cause: Cause, policy: Policy, decide: Decide, content: Callable[[Order], Content] | None = None
+    engine: Engine,
+    cause: Cause,
+    policy: Policy,
+    caller: Caller,
+    decide: Decide,
+    content: Callable[[Order], Content] | None = None,
 ) -> Desk:
-    """Decide about the order `cause.key` in a transaction of its own; the desk with the order as it then is. `content` tells which
-    content (and so which products) the decision is about, when it is not the order's own. Raises `Problem`: 404 for an
-    unknown order, otherwise what the decision refuses."""
+    """Decide about the order `cause.key` on behalf of `caller` in a transaction of its own; the desk with the order as it
+    then is. `content` tells which content (and so which products) the decision is about, when it is not the order's own.
+    Raises `Problem`: 404 for an unknown order and for one of a channel that the caller does not act for, otherwise what
+    the decision refuses."""
 
     async def work(tx: Tx) -> Desk:
-        return await change_in(tx, cause, policy, decide, content)
+        return await change_in(tx, cause, policy, decide, content, serves=caller.serves)
 
     return await engine.transact([cause.key], work)
 
 
 async def change_in(
-    tx: Tx, cause: Cause, policy: Policy, decide: Decide, content: Callable[[Order], Content] | None = None
+    tx: Tx,
+    cause: Cause,
+    policy: Policy,
+    decide: Decide,
+    content: Callable[[Order], Content] | None = None,
+    *,
+    serves: Callable[[str], bool] = lambda channel: True,
 ) -> Desk:
-    """As `change`, in a transaction that holds the order's lock."""
+    """As `change`, in a transaction that holds the order's lock; `serves` tells for which channels one acts."""
     orders = await tx.load(ORDERS, [cause.key])
     order = orders.get(cause.key)
-    if order is None:
+    if order is None or not serves(order.channel):
         raise Problem(404, "unknown-order", detail=f"There is no order {cause.key}.")
     try:
         subject = content(order) if content else order.content

@@ -101,7 +101,15 @@ class World:
         return {key: value for key, value in self.engine.db.parked.items() if value}
 
     def client(self, scopes: Sequence[str] = ("*",), **options: Any) -> httpx.AsyncClient:
-        return client(spec, self.engine, scopes, **options)
+        """A client that gives each order without a reference a key of its own, as every caller must."""
+        found = client(spec, self.engine, scopes, **options)
+        found.event_hooks = {"request": [_keyed]}
+        return found
+
+
+async def _keyed(request: httpx.Request) -> None:
+    if request.method == "POST" and request.url.path == "/orders" and b'"reference"' not in request.content:
+        request.headers.setdefault("Idempotency-Key", str(uuid7()))
 
 
 def shopify_headers(body: bytes, topic: str = "orders/create", webhook_id: str = "w-1") -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import Path, Query, Request
 
 from expedite_chassis import Caller, Problem, ProblemType, Runtime, links, register_problem, require
+from order_intake.domain.order import Order
 
 ORDER_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 OrderPath = Annotated[str, Path(max_length=64, description="Order number, e.g. 20261122-EC-000001")]
@@ -16,16 +17,19 @@ Token = Annotated[str | None, Query(max_length=1024, description="Signed link to
 Cursor = Annotated[str | None, Query(max_length=64, pattern=r"^[A-Za-z0-9-]{1,64}$")]
 Limit = Annotated[int, Query(ge=1, le=500)]
 
-_identify = require()
+CUSTOMER = Caller("customer", "customer", frozenset())
+"""Whoever holds the signed link of an order; the link is for this order alone."""
+
+_identify = require(by_channel=True)
 
 
 def any_of(*scopes: str) -> Callable[[Request], Awaitable[Caller]]:
-    """A dependency that gives a caller who holds at least one of these scopes."""
+    """A dependency that gives a caller who holds at least one of these scopes. It may act for some channels only."""
 
     async def authorised(request: Request) -> Caller:
         caller = await _identify(request)
         if not any(caller.may(scope) for scope in scopes):
-            await require(scopes[0])(request)
+            await require(scopes[0], by_channel=True)(request)
         return caller
 
     return authorised
@@ -33,13 +37,25 @@ def any_of(*scopes: str) -> Callable[[Request], Awaitable[Caller]]:
 
 async def holder(
     request: Request, runtime: Runtime, purpose: str, order_id: str, token: str | None, *scopes: str
-) -> str:
+) -> Caller:
     """Who acts: the customer with a token for this order and purpose, else a caller with one of the scopes."""
     if token is None:
-        return (await any_of(*scopes)(request)).client
+        return await any_of(*scopes)(request)
     if links.verify(runtime.secrets.get("link_secret", ""), purpose, token) != order_id:
         raise Problem(401, "bad-link", detail="The link is not valid for this order; use the newest message.")
-    return "customer"
+    return CUSTOMER
+
+
+def unknown_order(order_id: str) -> Problem:
+    """No such order, or none that the caller may know of: both are answered alike."""
+    return Problem(404, "unknown-order", detail=f"There is no order {order_id}.")
+
+
+def of_caller(order: Order | None, order_id: str, caller: Caller) -> Order:
+    """The order, when there is one and the caller's channel took it in. Raises the 404 problem."""
+    if order is None or not caller.serves(order.channel):
+        raise unknown_order(order_id)
+    return order
 
 
 def known_shape(order_id: str) -> str:

@@ -14,7 +14,7 @@ from expedite_chassis.idempotency import HEADER, checked_key
 from expedite_events import Decision, UnitRange, Units
 from expedite_messaging import Engine
 from order_intake.adapters.native import Count, NativeCustomer, Price, Short, given, storable
-from order_intake.api.access import OrderPath, Token, any_of, holder, known_shape
+from order_intake.api.access import OrderPath, Token, any_of, holder, known_shape, of_caller
 from order_intake.changes import Desk, change, problem_of
 from order_intake.domain.cancelling import CancelAsk, LineQuantity, answering, cancel
 from order_intake.domain.content import digest
@@ -27,7 +27,7 @@ from order_intake.store import ORDERS
 from order_intake.views import cancel_view, order_view
 
 router = APIRouter(tags=["orders"])
-Writer = Annotated[Caller, Depends(require("orders:write"))]
+Writer = Annotated[Caller, Depends(require("orders:write", by_channel=True))]
 Reviewer = Annotated[Caller, Depends(require("orders:review"))]
 Reader = Annotated[Caller, Depends(any_of("orders:read", "orders:write", "read"))]
 Why = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(storable)]
@@ -135,9 +135,9 @@ async def post_completion(
     patch = body.patch()
 
     def decide(desk: Desk) -> Decision[Order]:
-        return complete(desk.order, patch, desk.channel, desk.products, desk.tx.now, desk.policy, by=by)
+        return complete(desk.order, patch, desk.channel, desk.products, desk.tx.now, desk.policy, by=by.client)
 
-    return _desk_view(await change(engine, root(order_id), policy(), decide, lambda order: patched(order, patch)))
+    return _desk_view(await change(engine, root(order_id), policy(), by, decide, lambda order: patched(order, patch)))
 
 
 @router.post("/orders/{order_id}/holds/{hold_id}/approve")
@@ -165,7 +165,7 @@ async def _review(
             by=caller.client,
         )  # fmt: skip
 
-    return _desk_view(await change(engine, root(known_shape(order_id)), policy(), decide))
+    return _desk_view(await change(engine, root(known_shape(order_id)), policy(), caller, decide))
 
 
 @router.post("/orders/{order_id}/payment")
@@ -177,7 +177,7 @@ async def post_payment(order_id: OrderPath, body: Payment, engine: EngineDep, ca
             desk.order, body.state, desk.channel, desk.products, desk.tx.now, desk.policy, by=caller.client
         )  # fmt: skip
 
-    return _desk_view(await change(engine, root(known_shape(order_id)), policy(), decide))
+    return _desk_view(await change(engine, root(known_shape(order_id)), policy(), caller, decide))
 
 
 @router.post("/orders/{order_id}/cancel", status_code=202, response_model=None)
@@ -197,7 +197,7 @@ async def post_cancel(
     def decide(desk: Desk) -> Decision[Order]:
         return cancel(desk.order, ask, desk.handed, desk.tx.now, by=caller.client)
 
-    order = (await change(engine, root(order_id), policy(), decide)).order
+    order = (await change(engine, root(order_id), policy(), caller, decide)).order
     found = answering(order, ask) or order.cancels[-1]
     url = f"{str(request.base_url).rstrip('/')}/orders/{order_id}/cancels/{found.request_id}"
     answer = {"request_id": found.request_id, "status_url": url, **cancel_view(order, found)}
@@ -205,12 +205,11 @@ async def post_cancel(
 
 
 @router.get("/orders/{order_id}/cancels/{request_id}")
-async def get_cancel(order_id: OrderPath, request_id: HoldPath, engine: EngineDep, _: Reader) -> dict[str, Any]:
+async def get_cancel(order_id: OrderPath, request_id: HoldPath, engine: EngineDep, caller: Reader) -> dict[str, Any]:
     """The answers to a cancel request, unit by unit."""
     known_shape(order_id)
-    order = (await engine.read(lambda tx: tx.load(ORDERS, [order_id]))).get(order_id)
-    if order is None:
-        raise Problem(404, "unknown-order", detail=f"There is no order {order_id}.")
+    found = (await engine.read(lambda tx: tx.load(ORDERS, [order_id]))).get(order_id)
+    order = of_caller(found, order_id, caller)
     request = order.request(request_id)
     if request is None:
         raise Problem(404, "unknown-request", detail="The order has no such cancel request.")
@@ -225,7 +224,13 @@ async def post_confirm(
     orders:write."""
     by = await holder(request, runtime, "confirm", known_shape(order_id), token, "orders:write")
     return _desk_view(
-        await change(engine, root(order_id), policy(), lambda desk: confirm(desk.order, _confirmed_by(by), desk.tx.now))
+        await change(
+            engine,
+            root(order_id),
+            policy(),
+            by,
+            lambda desk: confirm(desk.order, _confirmed_by(by.client), desk.tx.now),
+        )
     )
 
 

@@ -51,8 +51,9 @@ async def put_channel(
 
 @router.get("/channels")
 async def list_channels(
-    engine: EngineDep, _: Annotated[Caller, Depends(any_of("read", "orders:read", "orders:write", "master:write"))]
+    engine: EngineDep,
+    caller: Annotated[Caller, Depends(any_of("read", "orders:read", "orders:write", "master:write"))],
 ) -> dict[str, Any]:
-    """All channels."""
+    """All channels that the caller acts for."""
     found = await engine.read(lambda tx: tx.find(CHANNELS, order_by=("id",)))
-    return {"items": plain(found), "next": None}
+    return {"items": plain([channel for channel in found if caller.serves(channel.id)]), "next": None}

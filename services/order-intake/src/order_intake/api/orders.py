@@ -20,17 +20,17 @@ from expedite_chassis.idempotency import HEADER, checked_key, digest_of
 from expedite_events import NO_UNITS
 from expedite_messaging import Engine, Group, Tx
 from order_intake.adapters.native import NativeOrder
-from order_intake.api.access import Cursor, Limit, OrderPath, any_of, known_shape
+from order_intake.api.access import Cursor, Limit, OrderPath, any_of, known_shape, of_caller
 from order_intake.domain.order import State
 from order_intake.parcels import handed_of
-from order_intake.placing import Placed, PlaceRequest, place_all, prepared
+from order_intake.placing import Placed, PlaceRequest, place_all, prepared, unknown_channel
 from order_intake.settings import policy
 from order_intake.store import ORDERS, PRODUCTS
 from order_intake.views import order_view, summary_view
 
 router = APIRouter(tags=["orders"])
 Reader = Annotated[Caller, Depends(any_of("orders:read", "read"))]
-Writer = Annotated[Caller, Depends(require("orders:write"))]
+Writer = Annotated[Caller, Depends(require("orders:write", by_channel=True))]
 _PRODUCTS_RETRY_S = 2
 
 Intake = Group[PlaceRequest, Placed | Problem]
@@ -64,11 +64,11 @@ async def ready_intake(request: Request) -> Intake:
 
 @router.post("/orders", status_code=202, response_model=None)
 async def post_order(order: NativeOrder, request: Request, caller: Writer) -> Response:
-    """Take in one order (A1). It is accepted whatever is missing: `holds` says what it waits for. Send an
-    `Idempotency-Key` to make retries safe."""
+    """Take in one order (A1). It is accepted whatever is missing: `holds` says what it waits for. An `Idempotency-Key` or a
+    `reference` makes a retry safe; one of them is needed."""
     intake = await ready_intake(request)
     keyed, key = None, request.headers.get(HEADER)
-    if key is not None:
+    if key is not None or order.reference is None:
         keyed = KeyedRequest(caller, checked_key(key), digest_of("POST", request.url.path, await request.body()))
     placed = await intake.submit(asked(order, caller, base_url_of(request), keyed))
     if isinstance(placed, Problem):
@@ -78,7 +78,10 @@ async def post_order(order: NativeOrder, request: Request, caller: Writer) -> Re
 
 
 def asked(order: NativeOrder, caller: Caller, base_url: str, keyed: KeyedRequest | None = None) -> PlaceRequest:
-    """What a caller asks for with this order."""
+    """What a caller asks for with this order. Raises `Problem` for a channel that the caller does not act for, as for
+    one that does not exist."""
+    if not caller.serves(order.channel):
+        raise unknown_channel(order.channel)
     trace = tracing.current()
     return prepared(
         order,
@@ -101,18 +104,18 @@ def base_url_of(request: Request) -> str:
 @router.get("/orders")
 async def list_orders(
     engine: EngineDep,
-    _: Reader,
+    caller: Reader,
     state: Annotated[State | None, Query()] = None,
     channel: Annotated[str | None, Query(max_length=40, pattern=r"^[a-z0-9._-]+$")] = None,
     limit: Limit = 50,
     after: Cursor = None,
 ) -> dict[str, Any]:
-    """Orders, newest number first."""
-    where: dict[str, Any] = {}
+    """Orders, newest number first; a channel's client sees those of its channels."""
+    where: dict[str, Any] = {} if caller.channels is None else {"channel": sorted(caller.channels)}
     if state:
         where["state"] = state.value
     if channel:
-        where["channel"] = channel
+        where["channel"] = channel if caller.serves(channel) else []
     if after:
         where["order_id__lt"] = after
     found = await engine.read(lambda tx: tx.find(ORDERS, where, order_by=("-order_id",), limit=limit + 1))
@@ -121,14 +124,12 @@ async def list_orders(
 
 
 @router.get("/orders/{order_id}")
-async def get_order(order_id: OrderPath, engine: EngineDep, _: Reader) -> dict[str, Any]:
+async def get_order(order_id: OrderPath, engine: EngineDep, caller: Reader) -> dict[str, Any]:
     """All intake knows about an order: state, holds, units by outcome, cancel requests."""
     known_shape(order_id)
 
     async def look(tx: Tx) -> dict[str, Any]:
-        order = (await tx.load(ORDERS, [order_id])).get(order_id)
-        if order is None:
-            raise Problem(404, "unknown-order", detail=f"There is no order {order_id}.")
+        order = of_caller((await tx.load(ORDERS, [order_id])).get(order_id), order_id, caller)
         return order_view(order, (await handed_of(tx, [order])).get(order_id, NO_UNITS))
 
     return await engine.read(look)

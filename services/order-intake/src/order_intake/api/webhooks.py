@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Query, Request
 
 from expedite_chassis import Caller, EngineDep, Problem, RawBody, Runtime, RuntimeDep, require, tracing, webhooks
+from expedite_chassis.ration import FORGERIES_PER_MINUTE, Ration
 from expedite_messaging import Engine, Tx
 from order_intake.adapters import woocommerce
 from order_intake.api.access import Cursor, Limit
@@ -52,7 +53,8 @@ async def _webhook(
     trace = tracing.current()
     inbound = Inbound(channel, dict(request.headers), raw, trace.traceparent if trace else None)
     if not signed(format_, inbound.headers, raw, secrets):
-        await refuse(engine, inbound)
+        if runtime.shared("intake.forgeries", lambda: Ration(FORGERIES_PER_MINUTE)).take():
+            await refuse(engine, inbound)
         raise Problem(401, "bad-signature")
     delivery = await accept(engine, inbound, policy())
     return _answer(delivery)
