@@ -18,7 +18,7 @@ from control_tower.feed import Feed
 from control_tower.lists import ENDED, ORDERS, SORTS, list_of, search
 from control_tower.store import CARDS, LEVELS, PAGES, PEOPLE, TALLIES
 from control_tower.views import OrderPage, Owners, RowList, page_of, row_of
-from expedite_chassis import Caller, EngineDep, Problem, RuntimeDep, require
+from expedite_chassis import Caller, EngineDep, Problem, Runtime, RuntimeDep, require
 from expedite_chassis.auth import TOKEN_TTL_S, issue_token
 from expedite_events import PersonChanged, Stage, plain, to_json
 from expedite_messaging import Engine, Key, Tx
@@ -66,38 +66,39 @@ class Token(BaseModel):
 async def login(body: Login, engine: EngineDep, runtime: RuntimeDep) -> Token:
     """A short-lived token with the person's scopes, which every service verifies by public key."""
     expected = str(runtime.secrets.get("operator_password", ""))
-    person = (await engine.read(lambda tx: tx.load(PEOPLE, [body.person_id]))).get(body.person_id)
-    known = body.person_id == BUILT_IN or (person is not None and person.active)
-    if not (expected and hmac.compare_digest(body.password.encode(), expected.encode()) and known):
+    token = await _token_for(body.person_id, engine, runtime)
+    if not (expected and hmac.compare_digest(body.password.encode(), expected.encode()) and token):
         raise Problem(
             401, "wrong-login", "Person or password is wrong", detail="`expedite status` prints the password."
         )
-    if person is None:
-        name, scopes = "Operator", frozenset().union(*ROLE_SCOPES.values())
-    else:
-        name, scopes = (
-            person.name,
-            frozenset({"read"}).union(*(ROLE_SCOPES.get(role, frozenset()) for role in person.roles)),
-        )
-    token = issue_token(runtime.secrets["jwt_private_pem"], person_id=body.person_id, name=name, scopes=scopes)
-    return Token(token=token, expires_in_s=TOKEN_TTL_S, person_id=body.person_id, name=name, scopes=sorted(scopes))
+    return token
 
 
 @router.post("/token")
-async def renew(runtime: RuntimeDep, caller: Reader) -> Token:
-    """A fresh token for somebody who still holds a valid one, so that a board on the wall stays logged in."""
+async def renew(engine: EngineDep, runtime: RuntimeDep, caller: Reader) -> Token:
+    """A fresh token for somebody who still holds a valid one, so that a board on the wall stays logged in. It has the
+    scopes of now; who has left gets none."""
     if caller.person_id is None:
         raise Problem(403, "not-a-person", "Only people's tokens are renewed", detail="API keys do not expire.")
-    token = issue_token(
-        runtime.secrets["jwt_private_pem"], person_id=caller.person_id, name=caller.name, scopes=caller.scopes
-    )
-    return Token(
-        token=token,
-        expires_in_s=TOKEN_TTL_S,
-        person_id=caller.person_id,
-        name=caller.name,
-        scopes=sorted(caller.scopes),
-    )
+    token = await _token_for(caller.person_id, engine, runtime)
+    if token is None:
+        raise Problem(401, "unauthenticated", detail="This person does not work here any more.")
+    return token
+
+
+async def _token_for(person_id: str, engine: Engine, runtime: Runtime) -> Token | None:
+    """A token with what the person's roles allow now; None for somebody unknown or inactive."""
+    person = (await engine.read(lambda tx: tx.load(PEOPLE, [person_id]))).get(person_id)
+    if person is not None and not person.active:
+        return None
+    if person is not None:
+        name, scopes = person.name, {"read"}.union(*(ROLE_SCOPES.get(role, ()) for role in person.roles))
+    elif person_id == BUILT_IN:
+        name, scopes = "Operator", set[str]().union(*ROLE_SCOPES.values())
+    else:
+        return None
+    token = issue_token(runtime.secrets["jwt_private_pem"], person_id=person_id, name=name, scopes=scopes)
+    return Token(token=token, expires_in_s=TOKEN_TTL_S, person_id=person_id, name=name, scopes=sorted(scopes))
 
 
 @router.get("/config")

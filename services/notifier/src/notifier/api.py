@@ -17,6 +17,7 @@ from notifier.wording import LOCALES, environment, local_date
 
 router = APIRouter()
 Reader = Annotated[Caller, Depends(require("read"))]
+Writer = Annotated[Caller, Depends(require("orders:write"))]
 
 WORDS: dict[str, dict[str, str]] = {
     "en": {
@@ -118,8 +119,9 @@ async def queue(engine: EngineDep, caller: Reader) -> dict[str, Any]:
 
 
 @router.get("/orders/{order_id}/status-link")
-async def status_link(order_id: str, runtime: RuntimeDep, caller: Reader) -> dict[str, str]:
-    """The signed link to an order's status page, to give to its customer."""
+async def status_link(order_id: str, runtime: RuntimeDep, caller: Writer) -> dict[str, str]:
+    """The signed link to an order's status page, to give to its customer. Whoever holds it may answer and confirm for the
+    customer: it takes the scope orders:write."""
     return {"url": link_to(runtime.urls.get("notifier", ""), str(runtime.secrets.get("link_secret", "")), order_id)}
 
 
