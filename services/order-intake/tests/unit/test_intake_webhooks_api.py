@@ -166,7 +166,12 @@ async def test_a_cancel_in_the_shop_asks_for_the_whole_order(world: World, api: 
     later = {"status": "cancelled", "date_modified_gmt": "2026-11-23T15:09:00"}
     if shop == "shopify":
         order_id = (await shopify(api, shop_body()))["order_id"]
-        again = [await shopify(api, shop_body(cancel_reason="customer"), "orders/cancelled", h) for h in ("w-2", "w-3")]
+        again = [
+            await shopify(
+                api, shop_body(cancelled_at="2026-11-23T17:00:00Z", cancel_reason="customer"), "orders/cancelled", h
+            )
+            for h in ("w-2", "w-3")
+        ]
     else:
         order_id = (await woo(api, woo_body()))["order_id"]
         again = [await woo(api, woo_body(**later), "order.updated"),
@@ -185,7 +190,7 @@ async def test_a_cancel_in_the_shop_asks_for_the_whole_order(world: World, api: 
 async def test_a_cancel_that_comes_before_its_order_wins(world: World, api: httpx.AsyncClient, shop: str) -> None:
     """A8: shops promise no order of delivery; the order is on record as cancelled and never starts."""
     if shop == "shopify":
-        first = await shopify(api, shop_body(), "orders/cancelled", "w-1")
+        first = await shopify(api, shop_body(cancelled_at="2026-11-23T17:00:00Z"), "orders/cancelled", "w-1")
         later = await shopify(api, shop_body(), hook="w-2")
     else:
         first = await woo(api, woo_body(status="cancelled"), "order.updated")
@@ -233,7 +238,7 @@ async def test_a_webhook_for_a_parked_order_waits_for_the_repair(world: World, a
     order_id = (await shopify(api, shop_body()))["order_id"]
     lie = Yes(order_id=order_id, request_id="x", units=world.order(order_id).units, answered_by="x", at=world.clock.now)
     await world.hear(lie)
-    found = await shopify(api, shop_body(), "orders/cancelled", "w-2")
+    found = await shopify(api, shop_body(cancelled_at="2026-11-23T17:00:00Z"), "orders/cancelled", "w-2")
     assert found["verdict"] == "parked"
     world.engine.db.parked.clear()
     await retry_parked_deliveries(world.engine)

@@ -10,6 +10,8 @@ from shipping.quotes import KEPT
 from shipping.settings import ShippingSettings
 from shipping.store import metadata
 
+WEBHOOK_LIMIT = 256 * 1024  # a parcel's whole history is a tenth of it
+
 
 def bind(runtime: Runtime) -> None:
     """Give the effects their HTTP client and keys; say how long quotes are valid."""
@@ -25,6 +27,7 @@ spec = ServiceSpec(
     router=router,
     migrations_module="shipping",
     bind=bind,
+    body_limits={"/webhooks": WEBHOOK_LIMIT},
     settings=ShippingSettings,
 )
 

@@ -46,6 +46,9 @@ def read(headers: Mapping[str, str], body: bytes, channel_id: str) -> Mapped:
     content = content_of(order)
     if action == "order" and not content.lines and rows(order, "line_items"):
         return Mapped("ignore", claim, delivery, detail="nothing in this order is shipped")
+    if action == "cancel" and text(order, "cancelled_at") is None:
+        # The topic is not signed: a replayed order must not become a cancellation by another header.
+        raise Unmappable("the order does not say that it was cancelled", "/cancelled_at")
     detail = text(order, "cancel_reason") if action == "cancel" else None
     return Mapped(action, claim, delivery, content, detail)
 
