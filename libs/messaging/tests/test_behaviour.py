@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
@@ -14,23 +13,8 @@ from expedite_sample.worlds import BehaviourWorld, Crash, InMemory, OnPostgres, 
 
 from expedite_events import Decision, Lane, checked
 from expedite_messaging import Group, KeyParked, PoisonGuard, PoisonLimit, RawRecord, Root, Tx, metrics
-from expedite_messaging.testing import create_database, drop_database
 
 Any_ = BehaviourWorld[Any]
-
-
-@pytest.fixture(params=["memory", "postgres"])
-async def world(request: pytest.FixtureRequest) -> AsyncIterator[Any_]:
-    if request.param == "memory":
-        yield InMemory()
-        return
-    request.getfixturevalue("postgres_server")
-    url = await create_database("expedite_sample")
-    made = OnPostgres(url)
-    await made.start()
-    yield made
-    await made.engine.close()
-    await drop_database(url)
 
 
 # --- inbox -------------------------------------------------------------------------------------------------------

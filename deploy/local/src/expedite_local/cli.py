@@ -25,6 +25,7 @@ from expedite_local.demo.cli import demo
 from expedite_local.errors import LocalError
 from expedite_local.home import Home
 from expedite_local.logs import follow, last_lines, prefix, wants_colour
+from expedite_local.parked import app as parked_app
 from expedite_local.plan import parse_scale
 from expedite_local.ports import DEFAULT_BASE
 from expedite_local.process import tail
@@ -113,6 +114,7 @@ app.command()(audit_command)
 app.command()(bench)
 app.command()(send)
 app.command()(seed)
+app.add_typer(parked_app, name="parked")
 
 
 @app.command()

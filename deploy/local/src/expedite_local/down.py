@@ -51,7 +51,7 @@ def wipe(home: Home) -> None:
         if running is not None and running.leftovers():
             warden.end_all([warden.Ward(p.pid, p.started, warden.SERVERS, 15) for p in running.leftovers()])
         shutil.rmtree(data_folder(home.postgres), ignore_errors=True)
-        for known in (home.kafka, home.logs, home.mail):
+        for known in (home.kafka, home.logs, home.mail, home.audit):
             shutil.rmtree(known, ignore_errors=True)
         for file in (home.state_file, home.secrets_file, home.databases_file, home.clock_file, home.lock_file):
             file.unlink(missing_ok=True)

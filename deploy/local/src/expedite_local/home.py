@@ -68,6 +68,11 @@ class Home:
         return self.root / "mail"
 
     @property
+    def audit(self) -> Path:
+        """What the watch of the audit remembers."""
+        return self.root / "audit"
+
+    @property
     def kafka(self) -> Path:
         """Kafka's data and configuration."""
         return self.root / "kafka"

@@ -1,4 +1,4 @@
-"""Health, metrics, parked events, OpenAPI and settings (I3, I4, I5)."""
+"""Health, metrics, OpenAPI and settings (I3, I4, I5)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import httpx
 import pytest
@@ -18,9 +17,7 @@ from expedite_chassis import Runtime, ServiceSpec, Settings, testing
 from expedite_chassis.app import create_health_app
 from expedite_chassis.metrics import Metric
 from expedite_chassis.settings import SecretsUnreadable, read_secrets
-from expedite_events import NO_UNITS, Illegal, Lane, OrderClosed, row_of
-from expedite_events.envelope import Envelope
-from expedite_messaging import Batch, Handlers, Received, Transient, Tx
+from expedite_messaging import Handlers, Transient
 from expedite_messaging.memory import MemoryClock, MemoryEngine
 
 
@@ -146,54 +143,6 @@ async def test_openapi_describes_errors_as_they_are() -> None:
     assert "HTTPValidationError" not in json.dumps(schema)
     assert set(schema["components"]["securitySchemes"]) == {"bearer", "apiKey"}
     assert "/metrics" not in schema["paths"]
-
-
-def closed(number: int) -> Envelope:
-    event = OrderClosed(
-        order_id="O-1", delivered=NO_UNITS, cancelled=NO_UNITS, confirmed_by="clock", closed_at=MemoryClock().now
-    )
-    return Envelope(
-        id=UUID(int=number), service="order-intake", row=row_of(OrderClosed), key="O-1", lane=Lane.STANDARD, event=event,
-        time=MemoryClock().now, correlation_id=UUID(int=1), causation_id=UUID(int=1),
-    )  # fmt: skip
-
-
-async def test_operators_see_and_replay_parked_events() -> None:
-    """I4: parked events are visible and can be replayed by those with the scope `ops`, and show no contents."""
-    spec = a_spec()
-    broken = True
-
-    @spec.handlers.on(OrderClosed)
-    async def handle(batch: Batch[Received[OrderClosed]], tx: Tx) -> None:
-        if broken:
-            raise Illegal("closed before it was received")
-
-    engine = MemoryEngine(spec.handlers, MemoryClock())
-    await engine.deliver([closed(1)])
-    await engine.deliver([closed(2)])
-    for scopes, status in ((["read", "orders:write"], 403), (["ops"], 200)):
-        async with testing.client(spec, engine, scopes=scopes) as http:
-            assert (await http.get("/admin/parked")).status_code == status
-            assert status == 200 or (await http.post("/admin/parked/O-1/replay")).status_code == 403
-    async with testing.client(spec, engine, scopes=["ops"]) as http:
-        listed = (await http.get("/admin/parked")).json()
-        assert (listed["next"], listed["complete"]) == (None, True)
-        [item] = listed["items"]
-        assert item["key"] == "O-1"
-        assert [(e["event_id"], e["topic"], e["reason"]) for e in item["events"]] == [
-            (str(UUID(int=1)), "OrderClosed", "closed before it was received"),
-            (str(UUID(int=2)), "OrderClosed", None),
-        ]
-        assert set(item["events"][0]) == {"event_id", "topic", "reason", "attempts", "parked_at", "retried_at"}
-        assert (await http.get("/admin/parked", params={"limit": 1})).json()["complete"] is False
-        unknown = await http.post("/admin/parked/O-2/replay")
-        assert (unknown.status_code, unknown.json()["type"]) == (404, "/problems/not-parked")
-        again = (await http.post("/admin/parked/O-1/replay")).json()
-        assert again == {"key": "O-1", "decided": 0, "still_parked": True}
-        broken = False
-        repaired = (await http.post("/admin/parked/O-1/replay")).json()
-        assert repaired == {"key": "O-1", "decided": 2, "still_parked": False}
-        assert (await http.get("/admin/parked")).json()["items"] == []
 
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

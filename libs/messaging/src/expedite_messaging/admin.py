@@ -106,7 +106,7 @@ async def read_topics(bootstrap: str, topics: Sequence[str] | None = None) -> As
     try:
         known = await consumer.topics()
         partitions = [
-            TopicPartition(name, p) for name in names if name in known for p in (await _partitions(consumer, name))
+            TopicPartition(name, p) for name in names if name in known for p in (await partitions_of(consumer, name))
         ]
         if not partitions:
             return
@@ -131,7 +131,8 @@ async def read_topics(bootstrap: str, topics: Sequence[str] | None = None) -> As
         await consumer.stop()
 
 
-async def _partitions(consumer: Any, topic: str) -> set[int]:
+async def partitions_of(consumer: Any, topic: str) -> set[int]:
+    """The partitions of a topic, as the broker says."""
     await consumer._client._wait_on_metadata(topic)
     found: set[int] = consumer.partitions_for_topic(topic) or set()
     return found
@@ -151,7 +152,7 @@ async def end_offsets(bootstrap: str, topics: Sequence[str] | None = None) -> di
     await consumer.start()
     try:
         known = await consumer.topics()
-        partitions = [TopicPartition(n, p) for n in names if n in known for p in await _partitions(consumer, n)]
+        partitions = [TopicPartition(n, p) for n in names if n in known for p in await partitions_of(consumer, n)]
         if not partitions:
             return {}
         consumer.assign(partitions)

@@ -16,6 +16,7 @@ from expedite_messaging import metrics
 from expedite_messaging.cause import Batch, EffectResult, Fired, ParkedEvent, RawRecord, Received
 from expedite_messaging.handlers import Handlers
 from expedite_messaging.masters import Masters
+from expedite_messaging.repair import Repair, RepairSession, Who
 from expedite_messaging.tx import Session, Tx
 
 R = TypeVar("R")
@@ -57,7 +58,7 @@ class PoisonGuard:
         self._seen[key] = now
 
 
-class DeliverySession(Session, ABC):
+class DeliverySession(RepairSession, Session, ABC):
     """What delivery needs besides the primitives that handlers use."""
 
     @abstractmethod
@@ -209,9 +210,10 @@ class Engine(ABC):
 
         await self._retrying(once)
 
-    async def replay(self, key: str) -> int:
+    async def replay(self, key: str, by: Who | None = None) -> int:
         """Decide again on the events parked behind a key, in order, on the state of now. Stops at the first that fails
-        again, which stays parked with its new reason. The number decided."""
+        again, which stays parked with its new reason. The number decided. `by`: the person who asked for it; what came
+        of each event is noted in the audit trail, in its transaction."""
         done = 0
 
         async def once() -> bool:
@@ -222,6 +224,8 @@ class Engine(ABC):
                     return False
                 tx = Tx(self.service, session, self.masters)
                 await self.handlers.events[type(envelope.event)](Batch((Received(envelope),)), tx)
+                if by is not None:
+                    await session.note(Repair("retry", key, by, envelope.id, envelope.topic, "decided"))
                 await tx.flush()
             self._committed_by(tx)
             return True
@@ -232,13 +236,16 @@ class Engine(ABC):
                     return done
             except Exception as error:
                 reason, retry = _why(error)
-                await self._retrying(lambda why=reason, after=retry: self._postpone(key, why, after))  # type: ignore[misc]
+                await self._retrying(lambda why=reason, after=retry: self._postpone(key, why, after, by))  # type: ignore[misc]
                 return done
             done += 1
 
-    async def _postpone(self, key: str, reason: str, retry_after_s: float | None) -> None:
+    async def _postpone(self, key: str, reason: str, retry_after_s: float | None, by: Who | None) -> None:
         async with self.begin() as session:
             await session.lock([key])
+            if by is not None and (waiting := await session.waiting(key)):
+                head = waiting[0]
+                await session.note(Repair("retry", key, by, head.event_id, head.record.topic, f"failed: {reason}"))
             await session.postpone_parked(key, reason, retry_after_s)
 
     async def fire(self, fired: Sequence[Fired]) -> None:

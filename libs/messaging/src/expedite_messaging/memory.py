@@ -24,24 +24,11 @@ from expedite_messaging.collection import Collection, Key
 from expedite_messaging.engine import DeliverySession, Engine
 from expedite_messaging.handlers import Handlers
 from expedite_messaging.masters import Masters
+from expedite_messaging.repair import Dropped, Repair
+from expedite_messaging.repair_memory import MemoryRepair, Parked
 from expedite_messaging.tx import Closing, EffectRow, TimerRow, Tx, Where, as_json
 
 S = TypeVar("S", bound=Value)
-
-
-@dataclass(slots=True)
-class Parked:
-    """An event that waits behind its key."""
-
-    envelope: Envelope | RawRecord
-    reason: str | None
-    retry_after_s: float | None
-    at: datetime
-    attempts: int = 0
-
-    @property
-    def next_at(self) -> datetime | None:
-        return None if self.retry_after_s is None else self.at + timedelta(seconds=self.retry_after_s)
 
 
 @dataclass
@@ -58,10 +45,13 @@ class Database:
     results: dict[tuple[str, str], tuple[EffectResult, str | None]] = field(default_factory=dict)  # kept, why
     postponed: dict[tuple[str, str, int], tuple[datetime, str]] = field(default_factory=dict)  # until, why
     parked: dict[str, list[Parked]] = field(default_factory=dict)
+    dropped: dict[UUID, tuple[Parked, Dropped]] = field(default_factory=dict)
+    repairs: list[Repair] = field(default_factory=list)
+    places: int = 0  # given to parked events
     epoch: int = 0
 
 
-class MemorySession(DeliverySession):
+class MemorySession(MemoryRepair, DeliverySession):
     """Collects writes over a database and applies them at commit; a crash before that leaves nothing behind."""
 
     def __init__(self, db: Database, now: datetime) -> None:
@@ -152,8 +142,7 @@ class MemorySession(DeliverySession):
     async def park(self, envelopes: Sequence[Envelope], reason: str | None, retry_after_s: float | None) -> None:
         def write() -> None:
             for envelope in envelopes:
-                waiting = self.db.parked.setdefault(envelope.key, [])
-                waiting.append(Parked(envelope, reason, retry_after_s, self.now))
+                self._park(envelope.key, Parked(envelope, reason, retry_after_s, self.now))
 
         self._later.append(write)
 
@@ -163,7 +152,12 @@ class MemorySession(DeliverySession):
         }
         if record.event_id not in known:
             parked = Parked(record, reason, None, self.now)
-            self._later.append(lambda: self.db.parked.setdefault(record.lock_key, []).append(parked))
+            self._later.append(lambda: self._park(record.lock_key, parked))
+
+    def _park(self, key: str, parked: Parked) -> None:
+        self.db.places += 1
+        parked.seq = self.db.places
+        self.db.parked.setdefault(key, []).append(parked)
 
     async def take_parked(self, key: str) -> Envelope | None:
         waiting = self.db.parked.get(key, [])
@@ -322,9 +316,7 @@ class MemoryEngine(Engine):
     async def parked(self, limit: int = 200) -> list[ParkedEvent]:
         return [
             ParkedEvent(
-                key,
-                p.envelope.id if isinstance(p.envelope, Envelope) else p.envelope.event_id,
-                p.envelope.topic, p.reason, p.attempts, p.at, p.next_at,
+                key, p.event_id, p.envelope.topic, p.reason, p.attempts, p.at, p.next_at
             )
             for key in sorted(self.db.parked)
             for p in self.db.parked[key]

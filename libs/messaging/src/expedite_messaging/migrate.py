@@ -59,6 +59,14 @@ def create_messaging_tables(op: Any) -> None:
         op.execute(function)
 
 
+def add_messaging_tables(op: Any) -> None:
+    """Create the tables of `messaging_metadata` that an older database lacks, and bring the functions up to date. For a
+    service's later revisions; nothing changes on a database that was made with them."""
+    messaging_metadata.create_all(op.get_bind(), checkfirst=True)
+    for function in FUNCTIONS:
+        op.execute(function)
+
+
 def create_collections(op: Any, metadata: sa.MetaData) -> None:
     """Create the tables of a service's collections as its metadata declares them now."""
     metadata.create_all(op.get_bind(), checkfirst=False)
@@ -166,6 +174,7 @@ async def _migrate(url: str, module: str, work: Callable[[Config], None]) -> Non
 
 
 __all__ = [
+    "add_messaging_tables",
     "async_url",
     "create_collections",
     "create_messaging_tables",

@@ -141,6 +141,48 @@ PARKED = sa.Table(
     comment="Events waiting behind their key; reason NULL: behind an earlier one; next_at: tried again by itself",
 )
 
+DROPPED = sa.Table(
+    "dropped",
+    messaging_metadata,
+    sa.Column("event_id", UUID(as_uuid=True), primary_key=True),
+    sa.Column("key", sa.Text(collation="C"), nullable=False),
+    sa.Column("seq", sa.BigInteger, nullable=False),  # its place among the parked events of its key
+    sa.Column("topic", sa.Text, nullable=False),
+    sa.Column("record_key", BYTEA),
+    sa.Column("headers", BYTEA, nullable=False),
+    sa.Column("value", BYTEA),
+    sa.Column("reason", sa.Text),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    _moment("at", now=False),
+    _moment("dropped_at"),
+    sa.Column("dropped_by", sa.Text, nullable=False),
+    sa.Column("why", sa.Text, nullable=False),
+    sa.Index("ix_dropped_key", "key"),
+    comment="Parked events that a person took out of their queue; they can be restored to their place",
+)
+
+REPAIR = sa.Table(
+    "repair",
+    messaging_metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    _moment("at"),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("key", sa.Text(collation="C"), nullable=False),
+    sa.Column("event_id", UUID(as_uuid=True)),
+    sa.Column("topic", sa.Text),
+    sa.Column("client", sa.Text, nullable=False),
+    sa.Column("person", sa.Text, nullable=False),
+    sa.Column("why", sa.Text, nullable=False),
+    sa.Column("outcome", sa.Text),
+    sa.Column("before", sa.Text),  # SHA-256 of the value before and after
+    sa.Column("after", sa.Text),
+    sa.Column("original_headers", BYTEA),  # what an edit replaced
+    sa.Column("original_value", BYTEA),
+    sa.CheckConstraint("action IN ('reveal', 'edit', 'retry', 'drop', 'restore')", name="action"),
+    sa.Index("ix_repair_key", "key"),
+    comment="Audit trail of what people did to parked events; append-only, written with the change itself",
+)
+
 CLOCK_ANCHOR = sa.Table(
     "clock_anchor",
     messaging_metadata,
@@ -200,4 +242,14 @@ BEGIN
   SELECT l.parked_keys, l.at, l.xact INTO parked_keys, at, xact FROM lock_keys(wanted) AS l;
 END $$
 """
-FUNCTIONS = (BUSINESS_NOW, LOCK_KEYS, ARRIVE)
+REFUSE_CHANGE = """
+CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  RAISE EXCEPTION 'table % is append-only', TG_TABLE_NAME;
+END $$
+"""
+REPAIR_STAYS = """
+CREATE OR REPLACE TRIGGER repair_stays BEFORE UPDATE OR DELETE OR TRUNCATE ON repair
+FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()
+"""
+FUNCTIONS = (BUSINESS_NOW, LOCK_KEYS, ARRIVE, REFUSE_CHANGE, REPAIR_STAYS)

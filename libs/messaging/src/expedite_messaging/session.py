@@ -19,6 +19,7 @@ from expedite_messaging.connection import calling
 from expedite_messaging.engine import DeliverySession
 from expedite_messaging.handoff import LEASE_S, Handoff
 from expedite_messaging.records import outbox_headers, pack_headers, record_of, shard_of, unpack_headers
+from expedite_messaging.repair_postgres import PostgresRepair
 from expedite_messaging.statements import find_statement, sql_of
 from expedite_messaging.tx import Closing, EffectRow, TimerRow, Where
 
@@ -122,7 +123,7 @@ WHERE f.kind = r.kind AND f.subject = r.subject AND f.state <> 'done'
 """
 
 
-class PostgresSession(DeliverySession):
+class PostgresSession(PostgresRepair, DeliverySession):
     """The primitives over a raw asyncpg connection in a transaction. `xact` names the transaction once keys are locked:
     by it the outcome of a commit whose answer was lost can be asked for."""
 

@@ -27,10 +27,15 @@ _SETTINGS = {
 }
 
 
+async def opened(url: str) -> Any:
+    """A connection that cannot write, outside any transaction; the caller closes it."""
+    return await asyncpg.connect(plain_url(url), timeout=10, command_timeout=SECONDS, server_settings=_SETTINGS)
+
+
 @asynccontextmanager
 async def connected(url: str) -> AsyncIterator[Any]:
     """A connection that cannot write, outside any transaction."""
-    connection = await asyncpg.connect(plain_url(url), timeout=10, command_timeout=SECONDS, server_settings=_SETTINGS)
+    connection = await opened(url)
     try:
         yield connection
     finally:
@@ -70,11 +75,11 @@ class Snapshot:
 async def snapshots(databases: Mapping[str, str]) -> AsyncIterator[dict[str, Snapshot]]:
     """A snapshot of every service's database, taken as close to each other as they can be."""
     async with AsyncExitStack() as stack:
-        opened = {name: await stack.enter_async_context(connected(url)) for name, url in databases.items()}
+        taken = {name: await stack.enter_async_context(connected(url)) for name, url in databases.items()}
 
         async def take(connection: Any) -> None:
             # The snapshot is taken by the first statement, not by BEGIN.
             await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT 1")
 
-        await asyncio.gather(*(take(connection) for connection in opened.values()))
-        yield {name: Snapshot(name, connection) for name, connection in opened.items()}
+        await asyncio.gather(*(take(connection) for connection in taken.values()))
+        yield {name: Snapshot(name, connection) for name, connection in taken.items()}

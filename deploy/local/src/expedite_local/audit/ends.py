@@ -9,7 +9,8 @@ from expedite_events.catalogue import ORDER_INTAKE
 from expedite_local.audit.databases import Snapshot
 from expedite_local.audit.files import Files
 from expedite_local.audit.finding import Look
-from order_intake.domain.order import Order, State
+from expedite_local.audit.invariants import unbalanced
+from order_intake.domain.order import Order
 
 _TERMINAL = {"OrderCancelled": "cancelled", "OrderClosed": "closed"}
 
@@ -68,19 +69,11 @@ def _stranger(look: Look, file: Files) -> None:
 
 
 def _balance(look: Look, order: Order, *, ended: bool) -> None:
-    name = order.order_id
-    if both := order.delivered & order.cancelled:
-        look.wrong(f"{name}: {both} are delivered and cancelled", name)
-    if beyond := order.out - order.units:
-        look.wrong(f"{name}: {beyond} ended but were never ordered", name)
-    left = order.units - order.out
-    if order.ended and left:
-        look.wrong(f"{name} is {order.ended} but {left} are neither delivered nor cancelled", name)
-    if order.ended is State.CANCELLED and order.delivered:
-        look.wrong(f"{name} is cancelled but {order.delivered} were delivered", name)
-    if order.ended is State.CLOSED and not order.delivered:
-        look.wrong(f"{name} is closed but nothing was delivered", name)
+    name, how = order.order_id, order.ended.value if order.ended else None
+    for text in unbalanced(name, order.units, order.delivered, order.cancelled, how):
+        look.wrong(text, name)
     if ended and not order.ended:
+        left = order.units - order.out
         look.wrong(f"{name} has not ended: it is {order.state}, {len(left)} of {len(order.units)} units are open", name)
 
 

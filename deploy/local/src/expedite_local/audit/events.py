@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -18,19 +19,20 @@ import orjson
 from expedite_events.catalogue import CATALOGUE, Row, row_of_topic
 from expedite_local.audit.databases import CHUNK, Snapshot
 from expedite_local.audit.finding import Look
+from expedite_local.audit.invariants import overtaken
 from expedite_local.audit.topics import Places, heard_topics
 from expedite_messaging import RawRecord
 from expedite_messaging.partitions import INBOX_RETENTION
 
 STUCK_S = 30.0
 """Real seconds after which an outbox row is stuck even while the system works."""
-KEPT_ON_TOPICS_DAYS = 29
+KEPT_ON_TOPICS = timedelta(days=29)
 """Events older than this may have left the topics, which are kept 30 days."""
 
 _NOTIFIED = "CustomerNotified"
-_COMPACTED = [topic for row in CATALOGUE if row.compacted for topic in row.topics]
+COMPACTED = [topic for row in CATALOGUE if row.compacted for topic in row.topics]
 
-_NOT_IN_LEDGER = """
+NOT_IN_LEDGER = """
 SELECT r.id::text AS id, r.at, l.event_id IS NULL AS ghost, l.topic, l.key, l.sequence
 FROM unnest($1::text[]::uuid[], $2::text[], $3::text[], $4::bigint[], $5::text[]) AS r(id, topic, key, sequence, at)
 LEFT JOIN ledger l ON l.event_id = r.id
@@ -40,14 +42,14 @@ _NOT_IN_INBOX = """
 SELECT r.id::text AS id, r.at FROM unnest($1::text[]::uuid[], $2::text[]) AS r(id, at)
 WHERE NOT EXISTS (SELECT FROM inbox i WHERE i.event_id = r.id)
 """
-_OUTBOXES = """
+OUTBOXES = """
 SELECT event_id::text AS id, topic, key, clock_timestamp() - at > make_interval(secs => $1) AS stuck FROM outbox
 UNION ALL
 SELECT event_id::text, topic, key, clock_timestamp() - at > make_interval(secs => $1) FROM outbox_express
 """
-_LEDGER = """
-SELECT uuid_send(event_id) AS id, topic, key FROM ledger
-WHERE topic <> ALL($1::text[]) AND at > clock_timestamp() - make_interval(days => $2)
+LEDGER = """
+SELECT uuid_send(event_id) AS id, topic, key, sequence FROM ledger
+WHERE topic <> ALL($1::text[]) AND at > $2 AND at <= $3
 """
 
 
@@ -151,14 +153,14 @@ class Events:
     def _in_order(self, event: Said, topic: str, at: str) -> None:
         name = (event.service, event.key, topic)
         before = self._last.get(name)
-        if before is not None and event.sequence < before:
+        if before is not None and overtaken(before, event.sequence):
             self.order.wrong(f"{at}: emission {event.sequence} of {event.key} came after {before} (event {event.id})")
             return
         self._last[name] = event.sequence
 
     async def _compare_ledger(self, service: str) -> None:
         owed = self._owed.pop(service, [])
-        for row in await self.shots[service].rows(_NOT_IN_LEDGER, *_columns(owed, 5)) if owed else ():
+        for row in await self.shots[service].rows(NOT_IN_LEDGER, *_columns(owed, 5)) if owed else ():
             if row["ghost"]:
                 self.look.wrong(f"{row['at']} is in no ledger of {service} (event {row['id']})")
             else:
@@ -173,17 +175,17 @@ class Events:
         self._taken[service] = []
 
     async def _compare_topics(self, service: str) -> None:
-        shot, unsent = self.shots[service], set[bytes]()
-        for row in await shot.rows(_OUTBOXES, STUCK_S):
+        shot, unsent, now = self.shots[service], set[bytes](), datetime.now(UTC)
+        for row in await shot.rows(OUTBOXES, STUCK_S):
             unsent.add(bytes.fromhex(row["id"].replace("-", "")))
             if self.rest or row["stuck"]:
                 self.look.wrong(f"{row['topic']} {row['key']} waits in the outbox of {service} (event {row['id']})")
         if unsent and not self.rest:
             self.look.note(f"{len(unsent):,} of {service} are on their way to the topics")
-        async for row in shot.stream(_LEDGER, _COMPACTED, KEPT_ON_TOPICS_DAYS):
+        async for row in shot.stream(LEDGER, COMPACTED, now - KEPT_ON_TOPICS, now + timedelta(days=1)):
             if row["id"] not in self._seen and row["id"] not in unsent:
                 event_id = str(row["id"].hex())
-                self.look.wrong(f"{row['topic']} {row['key']} of {service} is on no topic (event {_dashed(event_id)})")
+                self.look.wrong(f"{row['topic']} {row['key']} of {service} is on no topic (event {dashed(event_id)})")
 
 
 def _message_of(record: RawRecord) -> str:
@@ -197,5 +199,5 @@ def _columns(rows: list[Any], width: int) -> list[list[Any]]:
     return [[row[n] for row in rows] for n in range(width)]
 
 
-def _dashed(text: str) -> str:
+def dashed(text: str) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

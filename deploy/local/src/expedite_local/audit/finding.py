@@ -40,6 +40,16 @@ class Look:
         """Worth telling, but no violation."""
         self.notes.append(text)
 
+    def excuse(self, reasons: Mapping[str, str]) -> None:
+        """Offenders of orders that somebody took an event of are accounted for: told with the reason, no violation."""
+        excused = {text: order for text, order in self.offenders.items() if order in reasons}
+        self.offenders = {text: order for text, order in self.offenders.items() if text not in excused}
+        orders = list(dict.fromkeys(excused.values()))
+        for order in orders[:NAMED]:
+            self.note(f"{order} is not whole: {reasons[order]}")
+        if len(orders) > NAMED:
+            self.note(f"and {len(orders) - NAMED:,} more orders of which events were dropped")
+
     def still(self, earlier: Look) -> Look:
         """This look without the offenders an earlier one did not see: on a system in motion those were in flight."""
         return replace(self, offenders={t: o for t, o in self.offenders.items() if t in earlier.offenders})

@@ -1,4 +1,4 @@
-"""What must not be left over: parked events (6) and timers that nobody serves or nobody needs (8, I7, I10)."""
+"""What must not be left over, and what people took away: parked and dropped events (6) and timers that nobody serves or nobody needs (8, I7, I10)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ OVERDUE_REAL_S = 10.0
 """A timer fires within these real seconds, however fast the clock runs."""
 
 _PARKED = "SELECT key, event_id::text AS id, topic, reason FROM parked ORDER BY key, seq"
+_DROPPED = "SELECT key, event_id::text AS id, topic, dropped_by, why FROM dropped ORDER BY dropped_at"
 _UNDECIDED = "SELECT kind, subject, reason FROM effect WHERE state = 'performed' AND reason IS NOT NULL"
 _KEYS = "SELECT count(DISTINCT key) FROM parked"
 _TIMERS = """
@@ -33,6 +34,18 @@ async def parked(shots: Iterable[Snapshot]) -> Look:
         for row in await shot.rows(_UNDECIDED):
             look.wrong(f"{shot.service} could not decide on {row['kind']} {row['subject']}: {row['reason']}")
     return look
+
+
+async def dropped(shots: Iterable[Snapshot]) -> dict[str, str]:
+    """By key, what people took out of its queue and why: such an event is not lost."""
+    found: dict[str, list[str]] = {}
+    for shot in shots:
+        for row in await shot.rows(_DROPPED):
+            text = (
+                f"{row['dropped_by']} dropped {row['topic']} in {shot.service} because {row['why']} (event {row['id']})"
+            )
+            found.setdefault(row["key"], []).append(text)
+    return {key: "; ".join(texts) for key, texts in found.items()}
 
 
 async def timers(shots: Iterable[Snapshot], ended: Mapping[str, str]) -> Look:

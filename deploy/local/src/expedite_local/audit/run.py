@@ -11,7 +11,7 @@ from expedite_local.audit.databases import Snapshot, snapshots
 from expedite_local.audit.events import Events, Heard
 from expedite_local.audit.files import files
 from expedite_local.audit.finding import Finding, Look
-from expedite_local.audit.leftovers import parked, timers
+from expedite_local.audit.leftovers import dropped, parked, timers
 from expedite_local.audit.messages import mailed, messages
 from expedite_local.audit.rest import wait
 from expedite_local.audit.stock import Held, stock
@@ -66,13 +66,19 @@ async def looks(state: State, home: Home, topics: Topics, *, ended: bool, rest: 
     async with snapshots(state.databases) as shots:
         events = Events(shots, places, rest=rest)
         heard = await events.run(topics.records())
-        over = await ends.ends(shots)
+        over, gone = await ends.ends(shots), await dropped(shots.values())
+        waiting = await parked(shots.values())
+        if gone:
+            waiting.note(f"events of {len(gone):,} keys were dropped by people")
+        orders = await _orders(shots, over, ended=ended)
+        for look in orders:
+            look.excuse(gone)
         return [
-            *await _orders(shots, over, ended=ended),
+            *orders,
             events.look,
             events.order,
             await _messages(shots, arrived, heard, rest=rest),
-            await parked(shots.values()),
+            waiting,
             await timers(shots.values(), {order_id: next(iter(said)) for order_id, said in over.items()}),
         ]
 

@@ -29,6 +29,10 @@ class Crash(Exception):
     """The process died here."""
 
 
+class Killed(BaseException):
+    """The process died here, and nothing in it could react."""
+
+
 def tracked(order_id: str, word: str, lane: Lane = Lane.STANDARD, shelf: str = "A") -> Envelope:
     event = ShipmentTracked(
         order_id=order_id, parcel_id=word, tracking_number="t", status=TrackingStatus.IN_TRANSIT, raw_status=shelf,
@@ -102,6 +106,10 @@ class BehaviourWorld(ABC, Generic[E]):
     @abstractmethod
     def crash_before_commit(self, times: int = 1) -> None: ...
     @abstractmethod
+    def killed_at_commit(self, number: int) -> None:
+        """The process dies before the commit of this number, counted from 1 from now on."""
+
+    @abstractmethod
     async def timers(self) -> list[tuple[str, str, int]]: ...
 
 
@@ -149,6 +157,16 @@ class InMemory(BehaviourWorld[MemoryEngine]):
                 raise Crash
 
         self.engine.before_commit = crash
+
+    def killed_at_commit(self, number: int) -> None:
+        left = [number]
+
+        def commit() -> None:
+            left[0] -= 1
+            if not left[0]:
+                raise Killed
+
+        self.engine.before_commit = commit
 
     async def timers(self) -> list[tuple[str, str, int]]:
         return sorted(self.engine.db.timers)
@@ -210,6 +228,9 @@ class OnPostgres(BehaviourWorld[PostgresEngine]):
     def crash_before_commit(self, times: int = 1) -> None:
         self.engine.crashes = times
 
+    def killed_at_commit(self, number: int) -> None:
+        self.engine.killed_in = number
+
     async def timers(self) -> list[tuple[str, str, int]]:
         return sorted((r[0], r[1], r[2]) for r in await self.sql("SELECT kind, subject, level FROM timer"))
 
@@ -218,8 +239,13 @@ class _Crashing(PostgresEngine):
     """Drops its connection instead of committing, as a killed process does."""
 
     crashes = 0
+    killed_in = 0
 
     async def _commit(self, raw: Any, xact: str | None) -> None:
+        self.killed_in -= 1
+        if self.killed_in == 0:
+            raw.terminate()
+            raise Killed
         if self.crashes:
             self.crashes -= 1
             raw.terminate()
