@@ -206,6 +206,26 @@ async def test_something_parked(house: Any, damaged: Damaged, statements: tuple[
     assert parked == ("boom" in says)
 
 
+async def test_what_a_person_dropped_is_accounted_for(house: Any, damaged: Damaged) -> None:
+    """Issue 5.4: units that are in no custody because somebody dropped the event that moved them are told with who and
+    why, and are no violation; those of another order still are."""
+    packed = house.orders["packed"]
+    gone = "UPDATE order_leg SET doc = jsonb_set(doc::jsonb, '{parcels}', '[]') WHERE order_id = "
+    dropped = (
+        "INSERT INTO dropped (event_id, key, seq, topic, headers, attempts, at, dropped_by, why) VALUES "
+        f"('{UUID(int=7)}', '{packed}', 1, 'Packed', '[]', 1, now(), 'lena', 'the box burnt')"
+    )
+    without = await house.check(shipping=await damaged("shipping", f"{gone}'{packed}'"))
+    assert reds(without) == {"stock", "custody"}
+    found = await house.check(shipping=await damaged("shipping", f"{gone}'{packed}'", dropped))
+    assert reds(found) == {"stock"}, "the goods themselves are not where the books say: somebody must count them"
+    said = f"{packed} is not whole: lena dropped Packed in shipping because the box burnt (event {UUID(int=7)})"
+    assert said in found["custody"].detail
+    assert "events of 1 keys were dropped by people" in found["parked"].detail
+    elsewhere = f"UPDATE order_leg SET doc = jsonb_set(doc::jsonb, '{{parcels}}', '[]') WHERE order_id = '{house.orders['reduced']}'"
+    assert "custody" in reds(await house.check(shipping=await damaged("shipping", elsewhere, dropped)))
+
+
 @pytest.mark.parametrize(
     ("order", "path", "value", "says", "also"),
     [
