@@ -68,3 +68,11 @@ def test_ids_are_time_ordered_and_deterministic() -> None:
     assert millis(first) == millis(cause)
     assert uuid8(1, "a") < uuid8(2, "a")
     assert uuid7().version == 7
+
+
+def test_a_key_that_is_not_that_of_its_event_is_refused() -> None:
+    """A consumer locks the key and decides on the order the event names: they must be one."""
+    topic, key, value, headers = encode(envelope())
+    for other in (b"another", None, b"", key + b"\xff"):
+        with pytest.raises(Undecodable, match="its key is"):
+            decode(topic, other, value, headers)

@@ -108,7 +108,8 @@ def encode(envelope: Envelope) -> tuple[str, bytes, bytes, list[tuple[str, bytes
 
 
 def decode(topic: str, key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> Envelope:
-    """The envelope of a record; raises `Undecodable` with the reason. The source must be an owner of the topic."""
+    """The envelope of a record; raises `Undecodable` with the reason. The source must be an owner of the topic, and the key
+    that of its event: consumers lock the key and decide on what the event names."""
     try:
         row = row_of_topic(topic)
     except KeyError:
@@ -118,13 +119,17 @@ def decode(topic: str, key: bytes | None, value: bytes | None, headers: Iterable
         service = _sender(row, attributes["ce_source"], attributes["ce_type"])
         traceparent = attributes.get("traceparent")
         raw = value or b""
+        event = from_json(row.event, raw)
+        told = (key or b"").decode("utf-8", "replace")
+        if told != row.key_of(event):
+            raise Undecodable(f"its key is {told!r}, its event is about {row.key_of(event)!r}")
         return Envelope(
             id=_uuid(attributes["ce_id"]),
             service=service,
             row=row,
-            key=(key or b"").decode("utf-8", "replace"),
+            key=told,
             lane=Lane.EXPRESS if topic.endswith(".express") else Lane.STANDARD,
-            event=from_json(row.event, raw),
+            event=event,
             time=datetime.fromisoformat(attributes["ce_time"].decode()),
             correlation_id=_uuid(attributes["ce_correlationid"]),
             causation_id=_uuid(attributes["ce_causationid"]),
