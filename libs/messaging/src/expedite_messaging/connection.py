@@ -12,6 +12,7 @@ import asyncpg
 
 from expedite_messaging.engine import Transient
 from expedite_messaging.migrate import plain_url
+from expedite_messaging.silence import Silence
 
 R = TypeVar("R")
 
@@ -25,7 +26,15 @@ _SETTINGS = {
     "transaction_timeout": "60s",
     "jit": "off",
     "timezone": "UTC",
+    # Whoever cannot hear us any more must not keep others from its keys: their locks go with its session.
+    "tcp_user_timeout": "5s",
+    "tcp_keepalives_idle": "2s",
+    "tcp_keepalives_interval": "1s",
+    "tcp_keepalives_count": "3",
+    "client_connection_check_interval": "2s",
 }
+# As for the server: no acknowledgement for five seconds, also while only an answer is waited for, is the end of a link.
+_TCP = {"TCP_USER_TIMEOUT": 5000, "TCP_KEEPIDLE": 2, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 3}
 _PASSING = {
     "40P01",  # deadlock
     "40001",  # serialization
@@ -109,7 +118,7 @@ def _keep_alive(connection: Any) -> None:
         return
     with suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name, value in (("TCP_USER_TIMEOUT", 5000), ("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 3)):
+        for name, value in _TCP.items():
             if hasattr(socket, name):
                 sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
@@ -148,10 +157,12 @@ class Connections:
         self._settings = {**_SETTINGS, **(settings or {}), "application_name": application}
         self._pool: Any = None
         self._opening = asyncio.Lock()
+        self.silence = Silence(self._to_ask, self._anew)
 
     async def _open(self) -> Any:
         async with self._opening:
             if self._pool is None:
+                self.silence.begin()
                 self._pool = await asyncpg.create_pool(
                     self.url,
                     min_size=0,
@@ -161,6 +172,7 @@ class Connections:
                     timeout=5,
                     command_timeout=COMMAND_TIMEOUT_S,
                     server_settings=self._settings,
+                    connection_class=self.silence.connection_class,
                     init=_prepare,
                     reset=_nothing_to_reset,
                 )
@@ -180,9 +192,19 @@ class Connections:
         except BaseException as error:
             if lost(error.__cause__ or error):
                 abandon(raw)
+                await self._anew()
             raise
         finally:
             await to_the_end(_give_back(pool, raw))
+
+    async def _anew(self) -> None:
+        """One connection broke: the others of the pool went the same way and are made anew, not found broken one by one."""
+        if self._pool is not None:
+            await self._pool.expire_connections()
+
+    async def _to_ask(self, within_s: float) -> Any:
+        settings = {**_SETTINGS, "application_name": f"{self.application} asks"[:63]}
+        return await asyncpg.connect(self.url, timeout=within_s, server_settings=settings)
 
     async def fetch(self, sql: str, *args: Any) -> list[Any]:
         """Run one statement outside any transaction. Raises `Transient` for what passes."""
@@ -192,11 +214,13 @@ class Connections:
 
     async def dedicated(self, purpose: str, **settings: str) -> Any:
         """A connection of its own, for session locks and LISTEN. The caller closes it."""
+        self.silence.begin()
         connection = await calling(
             asyncpg.connect(
                 self.url,
                 timeout=5,
                 command_timeout=COMMAND_TIMEOUT_S,
+                connection_class=self.silence.connection_class,
                 server_settings={
                     **_SETTINGS,
                     "application_name": f"{self.application} {purpose}"[:63],
@@ -209,6 +233,7 @@ class Connections:
 
     async def close(self) -> None:
         """Close the pool."""
+        await self.silence.end()
         pool, self._pool = self._pool, None
         if pool is not None:
             try:
