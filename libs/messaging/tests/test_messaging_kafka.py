@@ -17,11 +17,11 @@ from expedite_sample.worlds import OnPostgres, cancelled, tracked
 
 from expedite_events import Lane, SLABreached
 from expedite_events.envelope import Envelope, decode, encode
-from expedite_messaging import Batch, Handlers, Received, Tx
+from expedite_messaging import Batch, Handlers, Received, Tx, runtime
 from expedite_messaging.kafka import LaneConsumer
 from expedite_messaging.postgres import PostgresEngine
 from expedite_messaging.relay import Relay
-from expedite_messaging.runtime import SlotTaken, Worker
+from expedite_messaging.runtime import SlotGuard, SlotTaken, Worker
 from expedite_messaging.testing import create_database, drop_database
 
 OUT = ("SLABreached", "SLABreached.express")
@@ -303,6 +303,33 @@ async def test_a_second_process_in_the_same_slot_is_refused(world: OnPostgres, k
         await second.slot.acquire()
     finally:
         second.slot.release()
+        await other.close()
+
+
+async def test_a_place_whose_holder_lives_is_refused_at_once_and_a_silent_one_is_waited_for(
+    world: OnPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """(P10)"""
+    monkeypatch.setattr(runtime, "SLOT_PING_S", 0.1)
+    other = PostgresEngine(make(World()), world.url)
+    first, second = SlotGuard(world.engine, Lane.STANDARD, 0), SlotGuard(other, Lane.STANDARD, 0)
+    await first.acquire()
+    try:
+        waiting = asyncio.create_task(second.acquire(60.0))
+        await asyncio.sleep(1.5)
+        assert not waiting.done()  # the first says nothing: it may have died without a farewell
+        living = asyncio.create_task(first.keep())
+        with pytest.raises(SlotTaken):
+            await asyncio.wait_for(waiting, 30.0)
+        living.cancel()
+        await asyncio.gather(living, return_exceptions=True)
+        waiting = asyncio.create_task(second.acquire(60.0))
+        await asyncio.sleep(0.5)
+        first.release()
+        await asyncio.wait_for(waiting, 30.0)
+    finally:
+        first.release()
+        second.release()
         await other.close()
 
 

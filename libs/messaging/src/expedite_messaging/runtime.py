@@ -25,6 +25,13 @@ from expedite_messaging.timers import run_timers
 
 _SLOTS = 0x45580021
 SLOT_WAIT_S = 15.0
+SLOT_PING_S = 2.0
+# The last statement of the session that has the slot.
+_HOLDER = """
+SELECT a.query_start FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2 AND l.classid = $1::int::oid AND l.objid = $2::int::oid
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 RELAY_DRAIN_S = 3.0
 log = structlog.get_logger(__name__)
 
@@ -41,15 +48,18 @@ class SlotGuard:
         self._connection: Any = None
 
     async def acquire(self, within_s: float = SLOT_WAIT_S) -> None:
-        """Take the slot; waits for a predecessor's connection to end. Raises `SlotTaken`, or `Transient`."""
+        """Take the slot; waits for a predecessor's connection to end, unless it is heard to live: then `SlotTaken` is raised
+        at once. Raises `SlotTaken`, or `Transient`."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + within_s
+        lock = (_SLOTS, crc32(self.name.encode()) - 2**31)
+        heard = set()
         connection = await self.engine.connections.dedicated(f"slot {self.name}", idle_session_timeout="15s")
         try:
-            while not await calling(
-                connection.fetchval("SELECT pg_try_advisory_lock($1, $2)", _SLOTS, crc32(self.name.encode()) - 2**31)
-            ):
-                if loop.time() > deadline:
+            while not await calling(connection.fetchval("SELECT pg_try_advisory_lock($1, $2)", *lock)):
+                heard.add(await calling(connection.fetchval(_HOLDER, *lock)))
+                lives = len(heard - {None}) > 2  # it said something twice while we waited
+                if lives or loop.time() > deadline:
                     raise SlotTaken(
                         f"slot {self.name} is in use by another process; give this one another EXPEDITE_SLOT"
                     )
@@ -62,7 +72,7 @@ class SlotGuard:
     async def keep(self) -> None:
         """Watch the slot for ever; take it again after a lost connection. Raises `SlotTaken` when somebody else did."""
         while True:
-            await asyncio.sleep(2.0)
+            await asyncio.sleep(SLOT_PING_S)
             try:
                 await calling(self._connection.fetchval("SELECT 1"))
             except Transient:
