@@ -163,7 +163,7 @@ async def test_the_api_role_runs_from_its_environment(database: str, tmp_path: P
     ready, parked, metrics = answers
     assert (child.started["service"], child.started["role"], child.started["slot"]) == ("inventory", "api", 1)
     assert ready.json()["status"] == "ready"
-    assert parked.json() == {"items": [], "next": None, "complete": True}
+    assert parked.json() == {"items": [], "next": None}
     assert 'expedite_process_info{role="api",service="inventory",slot="1"} 1.0' in metrics.text
     assert code == 0
 
