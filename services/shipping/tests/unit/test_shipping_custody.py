@@ -138,6 +138,20 @@ def test_the_first_carrier_scan_is_the_hand_over_and_refuses_what_was_waiting(gi
     assert loss.settled == (Settled(request_id=given.cancel().request_id, units=Units.of(1, 3, 3)),)
 
 
+def test_a_carrier_whose_clock_is_wrong_ships_nothing_before_it_was_packed(given: Any) -> None:
+    """F3: a first scan of an hour ago, of a parcel packed just now: it left when it was packed, not before."""
+    leg = given.on_dock()
+    (packed_at,) = (parcel.packed_at for parcel in leg.parcels)
+    early = custody.scanned_by_carrier(leg, given.parcel_id, packed_at - timedelta(hours=1), packed_at)
+    (left,) = early.events
+    assert isinstance(left, Shipped) and left.shipped_at == packed_at
+    late = custody.scanned_by_carrier(
+        leg, given.parcel_id, packed_at + timedelta(hours=2), packed_at + timedelta(hours=1)
+    )
+    (left,) = late.events
+    assert isinstance(left, Shipped) and left.shipped_at == packed_at + timedelta(hours=1)
+
+
 def test_a_label_scan_before_the_pick_up_ships_nothing(given: Any) -> None:
     """F3: "label created" is not a hand-over."""
     decision = journey.track(given.on_dock(), given.parcel_id, (given.update(S.PENDING, 0),), given.desk(), given.now)

@@ -154,8 +154,9 @@ def hand_over(leg: OrderLeg, parcel_id: str, by: str, scanned: str | None, now: 
 
 
 def scanned_by_carrier(leg: OrderLeg, parcel_id: str, at: datetime, now: datetime) -> Decision[OrderLeg]:
-    """The carrier reports a parcel that we still have on the dock: it has it, so the hand-over happened. What waits to
-    be put back went with it, and those requests are refused."""
+    """The carrier reports a parcel that we still have on the dock: it has it, so the hand-over happened, at the time it
+    says, but not before the parcel was packed or after now: clocks of carriers may be wrong. What waits to be put back
+    went with it, and those requests are refused."""
     parcel = _parcel(leg, parcel_id)
     label = parcel.label
     if parcel.station is not Station.DOCK or label is None:
@@ -168,7 +169,7 @@ def scanned_by_carrier(leg: OrderLeg, parcel_id: str, at: datetime, now: datetim
         events.append(_refused(leg, parcel, waiting.request_id, waiting.units, TOO_LATE, now))
     if not parcel.packed:
         return Decision(leg)
-    handed = _hand(leg, parcel, label.carrier_id, min(at, now), now)
+    handed = _hand(leg, parcel, label.carrier_id, min(max(at, parcel.packed_at), now), now)
     return Decision(leg, tuple(events)).and_then(handed)
 
 
