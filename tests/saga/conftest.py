@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "harness"))
 
-from expedite_saga import World, audit
+from expedite_saga import World, audit, promises
 from expedite_saga.people import House
 
 
@@ -23,3 +23,4 @@ async def house() -> AsyncIterator[House]:
         yield made
         await world.settle()
         await audit.at_rest(world, made.planner.booked)
+        promises.at_rest(world)

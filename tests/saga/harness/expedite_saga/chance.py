@@ -17,7 +17,7 @@ from expedite_events import CATALOGUE
 from expedite_events.envelope import Envelope
 from expedite_messaging import EffectResult, Handlers
 from expedite_messaging.memory import MemoryEngine
-from expedite_saga import audit
+from expedite_saga import audit, promises
 from expedite_saga.acts import Acts
 from expedite_saga.people import House
 from expedite_saga.world import Crash, World
@@ -64,8 +64,10 @@ class Run:
                     await self._step(quiet=step >= QUIET_AFTER)
                     if step % AUDIT_EVERY == 0:
                         audit.at_any_time(self.world)
+                        promises.at_any_time(self.world)
                 await self._to_rest()
                 await audit.at_rest(self.world, self.house.planner.booked)
+                promises.at_rest(self.world)
         except Exception as error:
             last = "\n  ".join(self.trail[-25:])
             raise AssertionError(
