@@ -311,7 +311,7 @@ class Intake(Service):
         elif not asked.exchanged and all(asked.units.values()):
             asked.exchanged = True
             skus = [self.rows[o].goods[u] for u in asked.units]
-            new = f"{d['container']}x"
+            new = f"{d['container'].replace('-', '')}x"
             lines = dict(enumerate(sorted(set(skus)), start=1))
             units = tuple((new, line, k) for line, sku in lines.items() for k in range(skus.count(sku)))
             self.place(new, Content(1, 0, False, units, tuple(lines.items()), False), ())

@@ -45,7 +45,9 @@ class Outside:
         units = tuple((o, line, k) for line in lines for k in range(1 + chance.below(3)))
         content = Content(1, self._address(), chance.likely(0.4), units, tuple(lines.items()), chance.likely(0.3))
         self.plans[o] = (content, [kind for kind in ("info", "review", "unpaid") if chance.likely(0.18)])
-        self.todo += [("place", o), *((wish, o) for wish, share in WISHES if chance.likely(share))]
+        wishes = [(wish, o) for wish, share in WISHES if chance.likely(share)]
+        if not chance.likely(0.05):  # a world may have fewer orders: how a failure is cut down to those it needs
+            self.todo += [("place", o), *wishes]
 
     def answered(self, done: bool) -> None:
         """The wish was heard, or the service died first: then it is asked again."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from custody.chance import Chance, shortest
+from custody.chance import Chance, Script, shortest
 from custody.checks import Broken
 from custody.world import World
 
@@ -19,7 +19,7 @@ class Failure:
     seed: int
     promise: str
     text: str
-    script: list[int]
+    script: Script
     trace: list[str]
 
 
@@ -46,13 +46,13 @@ def shrink(seed: int, broken: Collection[str] = (), tries: int = 400) -> Failure
         raise ValueError(f"seed {seed} breaks nothing")
     wanted = promise_of(error)
 
-    def fails(script: Sequence[int]) -> int | None:
+    def fails(script: Script) -> int | None:
         world, found = play(Chance(script=script), broken)
         return len(world.trace) if found is not None and promise_of(found) == wanted else None
 
-    script = shortest(chance.taken, fails, tries) if fails(chance.taken) is not None else chance.taken
+    script = shortest(chance.taken, fails, tries)
     world, error = play(Chance(script=script), broken)
-    return Failure(seed, wanted, str(error), list(script), world.told())
+    return Failure(seed, wanted, str(error), script, world.told())
 
 
 def first_failure(broken: Collection[str], seeds: int, look_at: Sequence[int] = ()) -> tuple[int, str] | None:

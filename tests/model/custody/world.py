@@ -101,6 +101,7 @@ class World:
     def run(self) -> World:
         """To the end. Raises `checks.Broken` when a promise is."""
         for _ in range(STEPS):
+            self.chance.step()
             kind = self.chance.weighted(WEIGHTS)
             if kind == 0:
                 self.deliver()
@@ -113,6 +114,7 @@ class World:
         self.calm = True
         self.outside.todo.sort(key=lambda wish: wish[0] != "place")
         for _ in range(CALM):
+            self.chance.step()
             if self.deliver():
                 continue
             job = self.outside.last()
