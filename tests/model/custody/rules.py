@@ -68,6 +68,7 @@ KNOWN: dict[str, int] = {
     "asked before arrival (dock)": 36,
     "amended before arrival": 31,
     "answers for what comes back": 285,
+    "returns unit by unit": 656,
 }
 
 
