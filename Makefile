@@ -5,7 +5,7 @@ RUN := $(UV) run --frozen
 PACKAGES := expedite_events expedite_messaging expedite_chassis
 DOMAINS := order_intake prioritizer inventory fulfillment shipping notifier control_tower
 
-.PHONY: setup demo test check fmt up down bench chaos chaos-short contracts requirements ui browser clean help
+.PHONY: setup demo test check fmt up down bench chaos chaos-short contracts requirements ui browser audit security clean help
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -43,7 +43,7 @@ check: .venv/.synced  ## format, lint, types, import rules, contracts: what need
 	$(RUN) python contracts/generate.py --check
 	$(RUN) python tools/requirements.py --check
 
-test: setup check  ## everything CI runs
+test: setup check audit  ## everything CI runs
 	$(RUN) pytest
 
 contracts: .venv/.synced  ## regenerate schemas, AsyncAPI and docs/events.md from the catalogue
@@ -60,6 +60,12 @@ chaos: .venv/.synced  ## break everything under load and check the invariants: m
 
 chaos-short: .venv/.synced  ## the rows of the fault matrix that every test run tries
 	$(RUN) python tests/chaos/run.py --short $(ARGS)
+
+audit: .venv/.synced  ## known vulnerabilities, hashes and licences of what is installed by default
+	$(RUN) python tools/audit_dependencies.py
+
+security: setup audit  ## every attack we know, the long forms too, and the audit of dependencies
+	$(RUN) pytest tests/security --long
 
 fmt: .venv/.synced  ## format and fix
 	$(RUN) ruff check --fix .

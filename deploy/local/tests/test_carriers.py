@@ -43,9 +43,10 @@ def decode(pixels: list[bytearray]) -> list[str]:
 
 def rendered(pdf: bytes, scale: int = 4) -> list[bytearray]:
     """The filled rectangles of a page as an image: points times `scale`."""
-    streams = re.findall(rb"stream\r?\n(.*?)\r?\nendstream", pdf, re.S)
+    streams = re.findall(rb"stream\r?\n(.*?)\r?\n?endstream", pdf, re.S)
+    streams = [base64.a85decode(b"<~" + s, adobe=True) if s.endswith(b"~>") else s for s in streams]
     drawn = b"".join(zlib.decompress(s) for s in streams if s[:1] == b"x").decode("latin-1")
-    width, height = (float(v) * scale for v in re.search(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]", pdf).groups())  # type: ignore[union-attr]
+    width, height = (float(v) * scale for v in re.search(rb"/MediaBox \[ ?0 0 ([\d.]+) ([\d.]+) ?\]", pdf).groups())  # type: ignore[union-attr]
     rows = [bytearray(b"\xff" * int(width)) for _ in range(int(height))]
     for x, y, w, h in re.findall(r"(-?[\d.]+) (-?[\d.]+) (-?[\d.]+) (-?[\d.]+) re f", drawn):
         left, right = round(float(x) * scale), round((float(x) + float(w)) * scale)

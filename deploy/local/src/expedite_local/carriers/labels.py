@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from typing import Any
 
 import zxingcpp
-from fpdf import FPDF
+from reportlab.lib.units import mm
+from reportlab.pdfgen.canvas import Canvas
 
 FORMATS = ("zpl", "pdf")
 WIDTH_MM, HEIGHT_MM = 101.6, 152.4
@@ -58,23 +60,27 @@ def bars(number: str) -> list[tuple[int, int]]:
 
 def pdf(carrier: str, service: str, number: str, lines: list[str]) -> bytes:
     """One page; the bars are drawn as shapes, so they are sharp at any resolution."""
-    page = FPDF(unit="mm", format=(WIDTH_MM, HEIGHT_MM))
-    page.set_auto_page_break(False)
-    page.add_page()
-    page.set_font("Helvetica", "B", 16)
-    page.text(6, 14, _latin(carrier))
-    page.text(6, 23, _latin(service))
-    page.set_font("Helvetica", size=12)
+    written = BytesIO()
+    page = Canvas(written, pagesize=(WIDTH_MM * mm, HEIGHT_MM * mm), invariant=True)
+
+    def text(font: str, size: int, x_mm: float, y_mm: float, words: str) -> None:
+        page.setFont(font, size)
+        page.drawString(x_mm * mm, (HEIGHT_MM - y_mm) * mm, _latin(words))
+
+    text("Helvetica-Bold", 16, 6, 14, carrier)
+    text("Helvetica-Bold", 16, 6, 23, service)
     for index, line in enumerate(lines[:8]):
-        page.text(6, 38 + index * 6, _latin(line[:48]))
+        text("Helvetica", 12, 6, 38 + index * 6, line[:48])
     symbol = bars(number)
     total = (symbol[-1][0] + symbol[-1][1]) * MODULE_MM
     left = (WIDTH_MM - total) / 2
     for start, width in symbol:
-        page.rect(left + start * MODULE_MM, BAR_TOP_MM, width * MODULE_MM, BAR_MM, style="F")
-    page.set_font("Courier", "B", 14)
-    page.text(left, BAR_TOP_MM + BAR_MM + 8, number)
-    return bytes(page.output())
+        x, y = (left + start * MODULE_MM) * mm, (HEIGHT_MM - BAR_TOP_MM - BAR_MM) * mm
+        page.rect(x, y, width * MODULE_MM * mm, BAR_MM * mm, stroke=0, fill=1)
+    text("Courier-Bold", 14, left, BAR_TOP_MM + BAR_MM + 8, number)
+    page.showPage()
+    page.save()
+    return written.getvalue()
 
 
 def zpl(carrier: str, service: str, number: str, lines: list[str]) -> str:
