@@ -8,7 +8,7 @@ from typing import Annotated
 
 from fastapi import Path, Query, Request
 
-from expedite_chassis import Caller, Problem, ProblemType, Runtime, links, register_problem, require
+from expedite_chassis import Caller, Problem, ProblemType, links, register_problem, require
 from order_intake.domain.order import Order
 
 ORDER_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
@@ -35,15 +35,20 @@ def any_of(*scopes: str) -> Callable[[Request], Awaitable[Caller]]:
     return authorised
 
 
-async def holder(
-    request: Request, runtime: Runtime, purpose: str, order_id: str, token: str | None, *scopes: str
-) -> Caller:
-    """Who acts: the customer with a token for this order and purpose, else a caller with one of the scopes."""
-    if token is None:
-        return await any_of(*scopes)(request)
-    if links.verify(runtime.secrets.get("link_secret", ""), purpose, token) != order_id:
-        raise Problem(401, "bad-link", detail="The link is not valid for this order; use the newest message.")
-    return CUSTOMER
+def holder(purpose: str, *scopes: str) -> Callable[..., Awaitable[Caller]]:
+    """A dependency that gives who acts on the order of the path: the customer with a token for this order and purpose, else
+    a caller with one of the scopes."""
+    by_scope = any_of(*scopes)
+
+    async def acting(request: Request, order_id: OrderPath, token: Token = None) -> Caller:
+        if token is None:
+            return await by_scope(request)
+        secret = request.app.state.runtime.secrets.get("link_secret", "")
+        if links.verify(secret, purpose, token) != order_id:
+            raise Problem(401, "bad-link", detail="The link is not valid for this order; use the newest message.")
+        return CUSTOMER
+
+    return acting
 
 
 def unknown_order(order_id: str) -> Problem:

@@ -9,12 +9,12 @@ from fastapi import APIRouter, Depends, Path, Request
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StrictBool
 from starlette.responses import JSONResponse, Response
 
-from expedite_chassis import Caller, EngineDep, Problem, RuntimeDep, require, root
+from expedite_chassis import Caller, EngineDep, Problem, require, root
 from expedite_chassis.idempotency import HEADER, checked_key
 from expedite_events import Decision, UnitRange, Units
 from expedite_messaging import Engine
 from order_intake.adapters.native import Count, NativeCustomer, Price, Short, given, storable
-from order_intake.api.access import OrderPath, Token, any_of, holder, known_shape, of_caller
+from order_intake.api.access import OrderPath, any_of, holder, known_shape, of_caller
 from order_intake.changes import Desk, change, problem_of
 from order_intake.domain.cancelling import CancelAsk, LineQuantity, answering, cancel
 from order_intake.domain.content import digest
@@ -127,11 +127,14 @@ class Cancel(_Body):
 
 @router.post("/orders/{order_id}/completion")
 async def post_completion(
-    order_id: OrderPath, body: Completion, request: Request, engine: EngineDep, runtime: RuntimeDep, token: Token = None
+    order_id: OrderPath,
+    body: Completion,
+    engine: EngineDep,
+    by: Annotated[Caller, Depends(holder("complete", "orders:write", "orders:review"))],
 ) -> dict[str, Any]:
     """Supply what an order waits for (A4). It is verified again: holds whose problem is gone end, new problems become
     holds. With a signed link (purpose `complete`) or the scope orders:write or orders:review."""
-    by = await holder(request, runtime, "complete", known_shape(order_id), token, "orders:write", "orders:review")
+    known_shape(order_id)
     patch = body.patch()
 
     def decide(desk: Desk) -> Decision[Order]:
@@ -218,11 +221,11 @@ async def get_cancel(order_id: OrderPath, request_id: HoldPath, engine: EngineDe
 
 @router.post("/orders/{order_id}/confirm")
 async def post_confirm(
-    order_id: OrderPath, request: Request, engine: EngineDep, runtime: RuntimeDep, token: Token = None
+    order_id: OrderPath, engine: EngineDep, by: Annotated[Caller, Depends(holder("confirm", "orders:write"))]
 ) -> dict[str, Any]:
     """Confirm that everything arrived: the order is closed (A10). With a signed link (purpose `confirm`) or the scope
     orders:write."""
-    by = await holder(request, runtime, "confirm", known_shape(order_id), token, "orders:write")
+    known_shape(order_id)
     return _desk_view(
         await change(
             engine,
