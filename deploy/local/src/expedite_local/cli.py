@@ -69,6 +69,7 @@ def up(
         port_base=port_base,
         fresh=fresh,
         show_logs=not quiet and not detach,
+        detached=detach,
     )
     if detach and not os.environ.pop(_DETACHED, None):
         _detach(home)

@@ -65,13 +65,14 @@ class Screen:
         self.stream.flush()
 
 
-def summary(state: State) -> str:
+def summary(state: State, *, password: bool = True) -> str:
     """URLs, login and next steps of a running system."""
     urls = state.urls
     rows: list[tuple[str, str]] = []
     if "control-tower" in urls:
         rows.append(("Control tower", urls["control-tower"]))
-        rows.append(("Login", f"{state.login['user']} / {state.login['password']}"))
+        shown = state.login["password"] if password else "see `expedite status`"
+        rows.append(("Login", f"{state.login['user']} / {shown}"))
     rows += [(f"{name} API", f"{url}/openapi.json") for name, url in urls.items() if name != "control-tower"]
     rows.append(("Kafka", state.kafka_bootstrap))
     rows.append(("Logs", "expedite logs [SERVICE] -f"))

@@ -34,7 +34,8 @@ class Options:
     """What `up` was asked for. speed: business seconds per real second. port_base: 0 picks free ports.
 
     opens: business time at which a clock that never ran begins; None means real time, or Monday 09:00 of this
-    week at another speed than 1. show_logs: stream the output of processes once the system is ready.
+    week at another speed than 1. show_logs: stream the output of processes once the system is ready. detached: what is
+    written goes to a log file, where no password belongs.
 
     adapt: changes a process before it is declared (its environment, what it connects to). postgres, kafka: settings of the
     embedded servers besides, or instead of, our own; postgres_env: added to PostgreSQL's environment.
@@ -47,6 +48,7 @@ class Options:
     fresh: bool = False
     opens: datetime | None = None
     show_logs: bool = True
+    detached: bool = False
     extra: dict[str, str] = field(default_factory=dict)
     seed: int = 1
     adapt: Callable[[ProcessSpec], ProcessSpec] = lambda spec: spec
@@ -146,7 +148,8 @@ class System:
         self.screen.done("services", f"{count} ready ({len(specs)} processes)", time.monotonic() - processes_began)
         self.phase = "ready"
         self._save()
-        sys.stdout.write(f"   ready after {time.monotonic() - began:.1f} s\n{summary(self.snapshot())}\n")
+        ready = summary(self.snapshot(), password=not self.options.detached)
+        sys.stdout.write(f"   ready after {time.monotonic() - began:.1f} s\n{ready}\n")
         sys.stdout.flush()
         terminal.live = self.options.show_logs
         self.ready.set()
