@@ -1,0 +1,1 @@
+"""What the attacks share: parties with secrets, signature schemes, hand-made requests, texts that try to run."""
