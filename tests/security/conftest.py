@@ -20,8 +20,8 @@ from expedite_security.parties import PARTIES, write_secrets
 from tools.browser import find
 
 HEAD_S, BODY_S = 2.0, 3.0
-START_S = 1200.0
 """Real seconds the attacked processes give a request's headers and its body."""
+START_S = 1200.0
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import base64
 import hashlib
 import hmac
 import json
+import random
 import time
 from collections.abc import Callable
 
@@ -284,3 +285,27 @@ def test_forgeries_fill_no_disk(door: Door, system: System) -> None:
         body = NATIVE.body()
         assert not door.takes(NATIVE, body, NATIVE.signed(body, NATIVE.retired))
     assert logged() - before < 150
+
+
+@pytest.mark.long
+@each
+@pytest.mark.parametrize("seed", range(3))
+def test_no_signature_is_guessed(door: Door, scheme: Scheme, seed: int) -> None:
+    """I5 (forged, the long form): hundreds of small changes to body, signature and time at random places; a failure names
+    its seed."""
+    chance = random.Random(f"{scheme.name} {seed}")
+    body = scheme.body()
+    headers = scheme.signed(body)
+    for _ in range(150):
+        changed, said = bytearray(body), dict(headers)
+        name = chance.choice(list(said))
+        if chance.random() < 0.5:
+            place = chance.randrange(len(changed))
+            changed[place] ^= 1 << chance.randrange(8)
+        else:
+            place = chance.randrange(len(said[name]))
+            other = chance.choice("ABCDEFabcdef0123456789+/=,v.")
+            if said[name][place] == other:
+                continue
+            said[name] = said[name][:place] + other + said[name][place + 1 :]
+        assert not door.takes(scheme, bytes(changed), said), (bytes(changed), said)

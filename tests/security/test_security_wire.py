@@ -223,3 +223,24 @@ def test_a_client_that_goes_away_leaves_nothing_running(system: System) -> None:
             wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
     with system.client("order-intake") as intake:
         assert intake.post("/orders", json=order()).status_code == 202
+
+
+@pytest.mark.long
+def test_a_thousand_slow_clients_at_every_service(system: System) -> None:
+    """I5 (slow bodies, the long form): a thousand connections that never become requests, spread over all services; each is
+    closed, and every service answers meanwhile and afterwards."""
+    urls = list(system.urls.values())
+    with contextlib.ExitStack() as stack:
+        wires = [stack.enter_context(connected(urls[n % len(urls)])) for n in range(1000)]
+        for wire in wires:
+            with contextlib.suppress(ConnectionError):
+                wire.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+        for url in urls:
+            assert httpx.get(url + "/livez", timeout=60).status_code == 200
+        for wire in wires:
+            wire.settimeout(HEAD_S + 3 * SLACK_S)
+            with contextlib.suppress(ConnectionError):
+                while wire.recv(65536):
+                    pass
+    for url in urls:
+        assert httpx.get(url + "/livez", timeout=60).status_code == 200
