@@ -268,3 +268,24 @@ async def test_what_we_ask_wrongly_is_no_bad_weather(world: OnPostgres) -> None:
     with pytest.raises(asyncpg.InterfaceError):
         await world.engine.transact(["A"], lambda tx: calling(wrong(tx)))
     assert await world.engine.read(nothing) == 0, "no keys: no rows"
+
+
+async def test_an_older_database_gets_the_tables_of_repair(postgres_server: str) -> None:
+    """I4: a database of the first revision is brought up to date without losing what it holds."""
+    url = await create_database("expedite_sample")
+    try:
+        connection = await asyncpg.connect(url)
+        await connection.execute(
+            "DROP TABLE repair, dropped; DROP FUNCTION refuse_change; UPDATE alembic_version SET version_num = '0001'"
+        )
+        await connection.execute(
+            "INSERT INTO parked (key, event_id, topic, headers) VALUES ('k', gen_random_uuid(), 'Packed', '[]')"
+        )
+        await asyncio.to_thread(upgrade, url, "expedite_sample")
+        assert await asyncio.to_thread(drift, url, "expedite_sample") == []
+        assert await connection.fetchval("SELECT count(*) FROM parked") == 1
+        with pytest.raises(asyncpg.RaiseError, match="append-only"):
+            await connection.execute("TRUNCATE repair")
+        await connection.close()
+    finally:
+        await drop_database(url)
