@@ -15,13 +15,14 @@ from expedite_sample.store import SHELVES, TALLIES
 from expedite_sample.worlds import OnPostgres, tracked
 
 from expedite_events.envelope import uuid7, uuid8
-from expedite_messaging import Handlers, Transient, Tx
+from expedite_messaging import Handlers, Transient, Tx, metrics
 from expedite_messaging.clock import anchor, business_now, freeze, resume
-from expedite_messaging.connection import calling
+from expedite_messaging.connection import calling, kind_of
 from expedite_messaging.jobs import JobRunner
 from expedite_messaging.migrate import drift, upgrade
 from expedite_messaging.partitions import maintain
 from expedite_messaging.postgres import PostgresEngine
+from expedite_messaging.runtime import census
 from expedite_messaging.session import PostgresSession
 from expedite_messaging.testing import create_database, drop_database
 
@@ -289,3 +290,48 @@ async def test_an_older_database_gets_the_tables_of_repair(postgres_server: str)
         await connection.close()
     finally:
         await drop_database(url)
+
+
+async def test_the_census_counts_what_waits_and_what_is_late(world: OnPostgres) -> None:
+    """I7: the figures of the alerts come from the database; a parked key's timer is not late, it waits."""
+
+    def value(gauge: Any) -> float:
+        return float(gauge.labels("prioritizer")._value.get())
+
+    await anchor(world.url, 60.0)
+    add = """
+        INSERT INTO timer (kind, subject, level, id, key, due_at, data, lane, correlation_id, error) SELECT 'k', $1, 0,
+          gen_random_uuid(), $1, business_now() - interval '10 min', '{}', 'standard', gen_random_uuid(), $2
+    """
+    await world.sql(add, "waits", "boom")
+    await world.sql(
+        "INSERT INTO parked (key, event_id, topic, headers) VALUES ('waits', gen_random_uuid(), 'Packed', '[]')"
+    )
+    await census(world.engine)
+    assert (value(metrics.KEYS_PARKED), value(metrics.TIMERS_FAILED), value(metrics.TIMERS_OVERDUE)) == (1, 1, 0)
+    assert value(metrics.DATABASE_BYTES) > 1e6
+    assert value(metrics.WAL_BYTES) > 1e6
+    await world.sql(add, "late", None)
+    await census(world.engine)
+    assert 10 <= value(metrics.TIMERS_OVERDUE) < 120, "ten minutes of business time at sixty times real time"
+
+
+def test_failures_of_the_database_are_told_apart() -> None:
+    """I3: what passes by itself is counted by what was wrong."""
+    kinds = {
+        asyncpg.DiskFullError: "disk", asyncpg.TooManyConnectionsError: "resources", asyncpg.DeadlockDetectedError: "conflict",
+        asyncpg.QueryCanceledError: "slow", asyncpg.AdminShutdownError: "away", ConnectionResetError: "away",
+    }  # fmt: skip
+    assert {kind: kind_of(kind("x")) for kind in kinds} == kinds
+
+
+async def test_what_fails_for_now_is_counted(world: OnPostgres) -> None:
+    """I3: the alert about a full disk looks at this figure."""
+
+    async def full() -> None:
+        raise asyncpg.DiskFullError("could not extend file")
+
+    before = metrics.DATABASE_FAILURES.labels("disk")._value.get()
+    with pytest.raises(Transient):
+        await calling(full())
+    assert metrics.DATABASE_FAILURES.labels("disk")._value.get() == before + 1

@@ -62,7 +62,7 @@ class Runtime:
             follow_redirects=False,  # a redirect could lead a call to a host nobody allowed
             event_hooks={"request": [trace]},
         )
-        return cls(settings, secrets, http, Metrics(service), Keyring(secrets))
+        return cls(settings, secrets, http, Metrics(service, home=settings.home), Keyring(secrets))
 
 
 Bind = Callable[[Runtime], None]

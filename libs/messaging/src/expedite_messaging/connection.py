@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 
+from expedite_messaging import metrics
 from expedite_messaging.engine import Transient
 from expedite_messaging.migrate import plain_url
 from expedite_messaging.silence import Silence
@@ -80,12 +81,25 @@ def lost(error: BaseException) -> bool:
     return isinstance(error, _BROKEN)
 
 
+def kind_of(error: BaseException) -> str:
+    """What was wrong with the database when a call failed that may succeed later."""
+    state = (getattr(error, "sqlstate", None) or "") if isinstance(error, asyncpg.PostgresError) else ""
+    if state in ("53100", "58030"):
+        return "disk"
+    if state[:2] == "53":
+        return "resources"
+    if state in _PASSING:
+        return "slow" if state.startswith(("57", "25")) else "conflict"
+    return "away"
+
+
 async def calling(work: Awaitable[R]) -> R:
     """Await a call to the database; what passes by itself becomes `Transient`."""
     try:
         return await work
     except Exception as error:
         if passes(error):
+            metrics.DATABASE_FAILURES.labels(kind_of(error)).inc()
             raise Transient(f"{type(error).__name__}: {error}") from error
         raise
 

@@ -88,6 +88,7 @@ class LaneConsumer:
         self.consumed = self.rebuilds = self.lag = 0
         engine.guard = PoisonGuard(poison_limit)
         self._labels = (engine.service, lane.value)
+        metrics.CONSUMER_POISONED.labels(*self._labels).set(0)
         self._stopping = asyncio.Event()
         self._idle = asyncio.Event()  # set while no batch is being decided
         self._idle.set()
@@ -118,6 +119,7 @@ class LaneConsumer:
                 attempt = 0
             except PoisonLimit as limit:
                 self.poisoned = str(limit)
+                metrics.CONSUMER_POISONED.labels(*self._labels).set(1)
                 log.critical("consumer stopped: too many events cannot be decided", group=self.group, reason=str(limit))
                 await self._stopping.wait()
             except (KafkaError, Stalled, OSError, TimeoutError) as error:

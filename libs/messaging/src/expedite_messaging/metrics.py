@@ -22,6 +22,9 @@ LAG = Gauge("expedite_consumer_lag_events", "Events on the topics not yet taken 
 CONSUMER_REBUILDS = Counter("expedite_consumer_rebuilds_total", "Consumers given up and made anew", _LABELS)
 REBALANCES = Counter("expedite_rebalances_total", "Times a consumer was given partitions", _LABELS)
 DUPLICATES = Counter("expedite_duplicates_dropped_total", "Events taken in before, and dropped", ("service",))
+CONSUMER_POISONED = Gauge(
+    "expedite_consumer_poisoned", "1 when too many events could not be decided and it stopped", _LABELS
+)
 UNDECODABLE = Counter("expedite_undecodable_records_total", "Records nobody understood, parked", _LABELS)
 
 PUBLISHED = Counter("expedite_events_published_total", "Events acknowledged by the broker", _LABELS)
@@ -35,7 +38,24 @@ KEYS_BLOCKED = Gauge("expedite_relay_blocked_keys", "Keys the broker refuses to 
 
 EFFECTS_PERFORMED = Counter("expedite_effects_performed_total", "Effects performed", (*_LABELS, "kind"))
 EFFECTS_FAILED = Counter("expedite_effects_failed_total", "Attempts at effects that failed", (*_LABELS, "kind"))
+EFFECTS_UNDECIDED = Gauge(
+    "expedite_effects_undecided", "Performed effects whose result nobody could decide on", ("service",)
+)
 KEYS_PARKED = Gauge("expedite_parked_keys", "Keys with events that wait for repair or a later try", ("service",))
 TIMERS_FIRED = Counter("expedite_timers_fired_total", "Due timers found", ("service",))
 TIMERS_FAILED = Gauge("expedite_timers_failed", "Timers kept because their handler failed", ("service",))
+TIMERS_OVERDUE = Gauge(
+    "expedite_timers_overdue_seconds", "Real seconds by which the oldest timer that could fire is late", ("service",)
+)
 JOBS_RUN = Counter("expedite_jobs_total", "Runs of periodic jobs", ("service", "job", "outcome"))
+
+DATABASE_FAILURES = Counter(
+    "expedite_database_failures_total",
+    "Calls to the database that failed and may succeed later, by what was wrong",
+    ("kind",),
+)
+DATABASE_BYTES = Gauge("expedite_database_bytes", "Size of the service's database", ("service",))
+WAL_BYTES = Gauge("expedite_database_wal_bytes", "Log the database server has written since it was made", ("service",))
+
+for _kind in ("away", "disk", "resources", "conflict", "slow"):
+    DATABASE_FAILURES.labels(_kind)

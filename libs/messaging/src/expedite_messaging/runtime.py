@@ -206,15 +206,10 @@ class Worker:
         self.slot.release()
 
     async def _census(self) -> None:
-        """Count what waits for people."""
-        statement = """
-            SELECT (SELECT count(DISTINCT key) FROM parked), (SELECT count(*) FROM timer WHERE error IS NOT NULL)
-        """
+        """Count what waits for people, what is late and how much room it takes."""
         while True:
             with suppress(Transient):
-                (row,) = await self.engine.connections.fetch(statement)
-                metrics.KEYS_PARKED.labels(self.engine.service).set(row[0])
-                metrics.TIMERS_FAILED.labels(self.engine.service).set(row[1])
+                await census(self.engine)
             await asyncio.sleep(10.0)
 
     async def __aenter__(self) -> Self:
@@ -225,6 +220,29 @@ class Worker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.stop()
+
+
+_CENSUS = """
+SELECT (SELECT count(DISTINCT key) FROM parked), (SELECT count(*) FROM timer WHERE error IS NOT NULL),
+  (SELECT count(*) FROM effect WHERE state = 'performed' AND reason IS NOT NULL),
+  pg_database_size(current_database()), pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::float8,
+  (SELECT extract(epoch FROM business_now() - min(due_at))::float8 FROM timer t
+   WHERE due_at <= business_now() AND retry_at IS NULL AND NOT EXISTS (SELECT FROM parked p WHERE p.key = t.key)),
+  coalesce((SELECT speed FROM clock_anchor ORDER BY id DESC LIMIT 1), 1)
+"""
+
+
+async def census(engine: PostgresEngine) -> None:
+    """Bring the gauges of what waits and grows up to date. Raises `Transient`."""
+    (row,) = await engine.connections.fetch(_CENSUS)
+    parked, failed, undecided, size, written, late, speed = row
+    gauges = (
+        (metrics.KEYS_PARKED, parked), (metrics.TIMERS_FAILED, failed), (metrics.EFFECTS_UNDECIDED, undecided),
+        (metrics.DATABASE_BYTES, size), (metrics.WAL_BYTES, written),
+        (metrics.TIMERS_OVERDUE, (late or 0.0) / speed if speed else 0.0),
+    )  # fmt: skip
+    for gauge, value in gauges:
+        gauge.labels(engine.service).set(value)
 
 
 async def _cancel(tasks: list[asyncio.Task[None]]) -> None:

@@ -137,7 +137,7 @@ def edit(
 
 def _edited(text: str) -> str:
     found = click.edit(text, extension=".json")
-    if found is None or found == text:
+    if found is None or found.strip() == text.strip():
         raise LocalError("nothing was changed")
     return found
 
