@@ -175,7 +175,7 @@ async def test_a_record_nobody_understood_is_repaired_with_its_attributes(world:
     with pytest.raises(Undecodable, match="ce_source"):
         await repair.edit(world.engine, "A", head.event_id, head.tag, good.value, LENA)
     other = tracked("B", "ok0").value
-    with pytest.raises(Undecodable, match="about B, but it waits under A"):
+    with pytest.raises(Undecodable, match="its key is 'A', its event is about 'B'"):
         await repair.edit(world.engine, "A", head.event_id, head.tag, other, LENA, headers)
     edited = await repair.edit(world.engine, "A", head.event_id, head.tag, good.value, LENA, headers)
     assert edited.trouble is None

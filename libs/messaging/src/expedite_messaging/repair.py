@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar, cast
 from uuid import UUID
 
+from expedite_events import Unreadable, from_json, row_of_topic
 from expedite_events.envelope import Undecodable, decode
 from expedite_messaging.cause import RawRecord
 
@@ -227,14 +228,21 @@ def _repaired(event: Waiting, value: bytes, headers: Mapping[str, str]) -> RawRe
     old = event.record
     kept = {name: text for name, text in old.headers if name not in _OWN}
     kept |= {name: text.encode() for name, text in headers.items() if name not in _OWN}
-    fresh = replace(old, value=value, headers=((_ID, str(event.event_id).encode()), *kept.items()))
-    envelope = decode(fresh.topic, fresh.key, fresh.value, fresh.headers)
-    about = envelope.row.key_of(envelope.event)
-    if not old.key:
-        return replace(fresh, key=about.encode())
-    if about != envelope.key:
-        raise Undecodable(f"the event is about {about}, but it waits under {envelope.key}")
+    fresh = replace(
+        old, key=old.key or _key_in(old.topic, value), value=value,
+        headers=((_ID, str(event.event_id).encode()), *kept.items()),
+    )  # fmt: skip
+    decode(fresh.topic, fresh.key, fresh.value, fresh.headers)
     return fresh
+
+
+def _key_in(topic: str, value: bytes) -> bytes:
+    """What the event is about, for a record that came without a key."""
+    try:
+        row = row_of_topic(topic)
+        return row.key_of(from_json(row.event, value)).encode()
+    except (KeyError, ValueError, Unreadable) as error:
+        raise Undecodable(f"{type(error).__name__}: {error}") from error
 
 
 async def drop(engine: Engine, key: str, event_id: UUID, tag: str, who: Who) -> int:
