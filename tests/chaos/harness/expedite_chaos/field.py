@@ -228,7 +228,6 @@ class Field:
 
     async def begin(self, name: str) -> None:
         """A new trial: counters start, nothing is wrong yet, a new driver."""
-        self.problems.clear()
         self.began_at = time.monotonic()
         snapshot = self.snapshot
         self._before = await gauges.read(snapshot)

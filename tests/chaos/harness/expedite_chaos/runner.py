@@ -65,17 +65,20 @@ async def _on_one_ground(
                     results.append(await closed(field, done))
                     tell(results[-1])
         except Exception as error:
-            if len(left) == untried:
-                trial = left.pop(0)
-                results.append(_failed(trial, error))
-                tell(results[-1])
+            trial = left.pop(0) if len(left) == untried else None
+            results.append(_failed(trial, ground, error))
+            tell(results[-1])
             traceback.print_exception(error)
     return results
 
 
-def _failed(trial: Trial, error: Exception) -> Result:
-    result = Result(trial.row, trial.name, trial.at_risk, trial.target_s)
-    result.problems.append(f"no system to try it on: {type(error).__name__}: {error}")
+def _failed(trial: Trial | None, ground: Ground, error: Exception) -> Result:
+    """A system that did not come up for its first trial, or did not end well after its last."""
+    if trial is None:
+        result = Result("system", ground.name, "", None)
+    else:
+        result = Result(trial.row, trial.name, trial.at_risk, trial.target_s)
+    result.problems.append(f"the system broke: {type(error).__name__}: {error}")
     return result
 
 

@@ -111,10 +111,13 @@ async def perform(trial: Trial, on: Field) -> Result:
         finally:
             await on.driver.close()
     except Exception as error:
-        text = str(error) if isinstance(error, Broken) else f"{type(error).__name__}: {error}"
-        result.problems.append(text)
+        result.problems.append(_told(error))
     result.seconds = time.monotonic() - on.began_at
     return result
+
+
+def _told(error: Exception) -> str:
+    return str(error) if isinstance(error, Broken) else f"{type(error).__name__}: {error}"
 
 
 async def closed(on: Field, trials: Sequence[Trial]) -> Result:
@@ -124,8 +127,8 @@ async def closed(on: Field, trials: Sequence[Trial]) -> Result:
     began = time.monotonic()
     try:
         result.problems += await judged(on, result)
-    except Broken as broken:
-        result.problems.append(str(broken))
+    except Exception as error:
+        result.problems.append(_told(error))
     result.bit = {"orders audited": sum(len(book.ok) for book in on.books)}
     result.seconds = time.monotonic() - began
     return result
@@ -175,6 +178,7 @@ async def judged(on: Field, result: Result) -> list[str]:
     problems = [f"lost: {text}" for text in lost[:5]] + [f"doubled: {text}" for text in doubled[:5]]
     problems += [f"{f.check}: {f.detail}" for f in findings if not f.good]
     problems += [f"left over: {text}" for text in await on.leaks()] + on.problems
+    on.problems.clear()
     if any(not f.good for f in findings):
         on.say("audit:\n" + audit.text(findings))
     return problems

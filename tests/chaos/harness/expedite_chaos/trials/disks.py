@@ -7,10 +7,12 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+
+import asyncpg
 
 from expedite_chaos.field import Field
 from expedite_chaos.ground import Fit, Ground
@@ -25,6 +27,7 @@ from expedite_local.up import Options
 MOUNTS = os.geteuid() == 0 and shutil.which("mount") is not None
 _FELT_S = 30.0
 _SMALL_LOG = {"max_wal_size": "64MB", "min_wal_size": "32MB", "wal_buffers": "4MB", "shared_buffers": "256MB"}
+_NEXT_FILE = "SELECT pg_logical_emit_message(false, 'chaos', 'x'), pg_switch_wal()"
 _WRITTEN = "SELECT sum(fsyncs)::bigint FROM pg_stat_io WHERE object = 'wal'"
 
 
@@ -64,27 +67,49 @@ def _full(folder: Path) -> Iterator[None]:
         ballast.unlink()
 
 
-def _disk_full(server: str) -> Callable[[Field], Awaitable[Bite]]:
-    async def run(on: Field) -> Bite:
-        substrate = on.system.substrate
-        one = substrate.postgres if server == "postgres" else substrate.kafka
-        assert one is not None
-        before, unknown = on.restarts(server), on.driver.book.outcomes["unknown"]
-        died = 0
-        with _full(one.folder):
-            began = time.monotonic()
-            while time.monotonic() - began < _FELT_S and not died:
-                died = int(one.pid is None)
-                await asyncio.sleep(0.1)
-            await asyncio.sleep(5.0)
-        over_at = time.monotonic()
-        if server == "kafka" or died:
-            await on.started_again(server, before)
-        refused = on.driver.book.outcomes["unknown"] - unknown
-        bit = {"server deaths": died, "calls put off": refused} if server == "postgres" else {"server deaths": died}
-        return Bite(bit=bit, over_at=over_at)
+async def full_under_postgres(on: Field) -> Bite:
+    """Not a byte is left for PostgreSQL, its log needs a new file, and it stops. What it had promised is there when there
+    is room again."""
+    server = on.system.substrate.postgres
+    assert server is not None
+    before, unknown, pid = on.restarts("postgres"), on.driver.book.outcomes["unknown"], server.pid
+    panics = _panics(server.log)
+    with _full(server.folder):
+        began = time.monotonic()
+        while time.monotonic() - began < _FELT_S and _panics(server.log) == panics:
+            # Files of the log that are left from before are used up first.
+            with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                connection = await asyncpg.connect(server.uri, timeout=2, command_timeout=2)
+                try:
+                    await connection.execute(_NEXT_FILE)
+                finally:
+                    connection.terminate()
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(3.0)
+        panics, refused = _panics(server.log) - panics, on.driver.book.outcomes["unknown"] - unknown
+    over_at = time.monotonic()
+    if server.pid != pid:
+        await on.started_again("postgres", before)
+    return Bite(bit={"panics": panics, "calls put off": refused}, over_at=over_at)
 
-    return run
+
+def _panics(log: Path) -> int:
+    """How often PostgreSQL has stopped everything because it could not write its log."""
+    return log.read_bytes().count(b"PANIC:")
+
+
+async def full_under_kafka(on: Field) -> Bite:
+    """Not a byte is left for Kafka, and it stops. The outboxes hold what it cannot take."""
+    broker = on.system.substrate.kafka
+    assert broker is not None
+    before, taken, pid = on.restarts("kafka"), len(on.driver.book.ok), broker.pid
+    with _full(broker.folder):
+        await on.until(lambda: broker.pid != pid, "Kafka stops on a full disk", 60.0)
+        await asyncio.sleep(3.0)
+        meanwhile = len(on.driver.book.ok) - taken
+    over_at = time.monotonic()
+    await on.started_again("kafka", before)
+    return Bite(bit={"server deaths": 1, "orders taken in meanwhile": meanwhile}, over_at=over_at)
 
 
 SMALL = Ground("servers on small disks", fit=_on_small_disks(900, 160))
@@ -113,8 +138,8 @@ async def _writes(on: Field) -> int:
 
 
 _FULL = (
-    Trial("22", "disk full under PostgreSQL", "I1-I6", _disk_full("postgres"), 10.0, ground=SMALL),
-    Trial("23", "disk full under Kafka", "I4", _disk_full("kafka"), 15.0, ("producer rebuilds",), ground=SMALL),
+    Trial("22", "disk full under PostgreSQL", "I1-I6", full_under_postgres, 10.0, ground=SMALL),
+    Trial("23", "disk full under Kafka", "I4", full_under_kafka, 15.0, ("producer rebuilds",), ground=SMALL),
 )
 _SLOW = Trial("24", "slow fsync: 20, 100, 200 ms more", "I4, I7", slow_writes, 2.0, ground=DOUBLED)
 TRIALS = (*(_FULL if MOUNTS else ()), *((_SLOW,) if COMPILER else ()))
