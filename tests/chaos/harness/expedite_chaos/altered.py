@@ -1,0 +1,133 @@
+"""A service's process as it might be: `python -m expedite_chaos.altered twice,shuffled inventory.main --role standard`.
+
+    twice         its relay publishes every event twice
+    shuffled      its relay publishes what it reads with the keys interleaved at random, each key in its order
+    unguarded     it takes its slot without asking whether another process has it
+    next-version  the code of the next release, which knows one more optional field of an order and says it (`NEXT`)
+
+The product knows nothing of this: the parts are replaced before the service's module runs.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.machinery
+import random
+import runpy
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from types import CodeType, ModuleType
+from typing import Any
+
+FIELD, SAID = "gift_note", "with love"
+NEXT = {
+    "expedite_events.base": ("    tags: tuple[str, ...] = ()\n", f"    {FIELD}: str | None = None\n"),
+    "order_intake.domain.order": ("        brief=OrderBrief(\n", f"            {FIELD}={SAID!r},\n"),
+}
+"""Per module of the product a line of it and the one that the next version has behind it."""
+
+
+class _NextSource(importlib.machinery.SourceFileLoader):
+    """Loads a module with one more line, past every cache."""
+
+    def get_code(self, fullname: str) -> CodeType | None:
+        path = self.get_filename(fullname)
+        return compile(grown(fullname, self.get_data(path).decode()), path, "exec")
+
+
+class _NextFinder(importlib.abc.MetaPathFinder):
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname not in NEXT:
+            return None
+        known = importlib.machinery.PathFinder.find_spec(fullname, path)
+        if known is not None and known.origin is not None:
+            known.loader = _NextSource(fullname, known.origin)
+        return known
+
+
+def grown(module: str, text: str) -> str:
+    """The source of a module as the next version has it. Raises ImportError when the line is not there exactly once."""
+    line, more = NEXT[module]
+    if text.count(line) != 1:
+        raise ImportError(f"{module} has the line {line!r} {text.count(line)} times: its next version cannot be made")
+    return text.replace(line, line + more)
+
+
+def next_version() -> None:
+    sys.meta_path.insert(0, _NextFinder())
+
+
+def twice() -> None:
+    from expedite_messaging.relay import Relay
+
+    send = Relay._send
+
+    async def sending(self: Any, producer: Any, rows: Any) -> Any:
+        acked, broken = await send(self, producer, rows)
+        if broken is None:
+            there = set(acked)
+            _, broken = await send(self, producer, [row for row in rows if row["id"] in there])
+        return acked, broken
+
+    Relay._send = sending  # type: ignore[method-assign]
+
+
+def shuffled() -> None:
+    from expedite_messaging.relay import Relay
+
+    send, rnd = Relay._send, random.Random("shuffled")
+
+    async def sending(self: Any, producer: Any, rows: Any) -> Any:
+        return await send(self, producer, mixed(rows, rnd))
+
+    Relay._send = sending  # type: ignore[method-assign]
+
+
+def mixed(rows: Sequence[Any], rnd: random.Random) -> list[Any]:
+    """The rows with their keys interleaved at random, each key's rows in their order."""
+    waiting: dict[str, list[Any]] = defaultdict(list)
+    for row in reversed(rows):
+        waiting[row["key"]].append(row)
+    turns = [row["key"] for row in rows]
+    rnd.shuffle(turns)
+    return [waiting[key].pop() for key in turns]
+
+
+def unguarded() -> None:
+    from expedite_messaging.runtime import SlotGuard
+
+    async def nothing(self: Any, *_: Any, **__: Any) -> None: ...
+
+    async def for_ever(self: Any) -> None:
+        import asyncio
+
+        await asyncio.Event().wait()
+
+    SlotGuard.acquire = nothing  # type: ignore[method-assign]
+    SlotGuard.keep = for_ever  # type: ignore[method-assign]
+
+
+ALTERATIONS: dict[str, Callable[[], None]] = {
+    "twice": twice,
+    "shuffled": shuffled,
+    "unguarded": unguarded,
+    "next-version": next_version,
+}
+
+
+def main() -> None:
+    """Alter, then run the module named behind the alterations as `python -m` would."""
+    names, module = sys.argv[1].split(","), sys.argv[2]
+    for name in sorted(
+        names, key=list(ALTERATIONS).index, reverse=True
+    ):  # what is imported comes before what it replaces
+        ALTERATIONS[name]()
+    sys.argv = [module, *sys.argv[3:]]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()
