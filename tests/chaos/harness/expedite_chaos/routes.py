@@ -83,7 +83,7 @@ def routed(
         routes = _laid[home.root] = Routes(postgres, kafka, altered or {})
         await routes.open()
         try:
-            yield replace(options, adapt=routes.adapt)
+            yield replace(options, adapt=lambda spec: routes.adapt(options.adapt(spec)))
         finally:
             del _laid[home.root]
             await routes.close()

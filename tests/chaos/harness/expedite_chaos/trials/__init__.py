@@ -6,7 +6,20 @@ from collections.abc import Sequence
 
 from expedite_chaos.table import Impossible
 from expedite_chaos.trial import Trial
-from expedite_chaos.trials import crashes, disks, frozen, servers, sessions, strain
+from expedite_chaos.trials import (
+    abuse,
+    again,
+    crashes,
+    disks,
+    frozen,
+    links,
+    members,
+    poisoned,
+    servers,
+    sessions,
+    strain,
+    versions,
+)
 
 TRIALS: tuple[Trial, ...] = (
     *crashes.TRIALS,
@@ -15,11 +28,18 @@ TRIALS: tuple[Trial, ...] = (
     *sessions.TRIALS,
     *disks.TRIALS,
     *strain.TRIALS,
+    *members.TRIALS,
+    *links.TRIALS,
+    *again.TRIALS,
+    *poisoned.TRIALS,
+    *abuse.TRIALS,
+    *versions.TRIALS,
 )
 
 IMPOSSIBLE: tuple[Impossible, ...] = (
     *disks.IMPOSSIBLE,
     *strain.IMPOSSIBLE,
+    *links.IMPOSSIBLE,
     Impossible("-", "membership change", "one broker and one PostgreSQL: there are no members to change"),
     Impossible(
         "-", "lost un-fsynced writes", "needs a file system in user space that forgets (lazyfs); no module here"
