@@ -23,9 +23,9 @@ PATIENCE_S = 2.0
 """An answer that takes longer is asked after."""
 LOOK_EVERY_S = 0.5
 _ASK_S = 3.0
-# Sessions that wait for us while we wait for them are ended at once, and with them their locks. One that is gone is told too.
+# Sessions that wait for us while we wait for them, or are gone. What was found so twice is ended, and with it its locks.
 _UNHEARD = """
-SELECT asked.pid, a.pid IS NOT NULL AND pg_terminate_backend(a.pid)
+SELECT asked.pid, CASE WHEN asked.pid = ANY($3::int[]) THEN pg_terminate_backend(a.pid) END
 FROM unnest($1::int[]) AS asked(pid) LEFT JOIN pg_stat_activity a ON a.pid = asked.pid AND a.usename = current_user
 WHERE a.pid IS NULL
   OR (a.state LIKE 'idle%' AND a.state_change < clock_timestamp() - make_interval(secs => $2))
@@ -82,29 +82,35 @@ class Silence:
             await asyncio.gather(self._watching, return_exceptions=True)
 
     async def _watch(self) -> None:
+        suspects: dict[Any, float] = {}  # found unheard by the last look
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             before = time.monotonic() - PATIENCE_S
-            late = {connection: at for connection, at in self.asked.items() if at < before}
+            late = {c: at for c, at in self.asked.items() if at < before and not c.is_closed()}
             if not late:
+                suspects = {}
                 continue
+            known = {c for c, at in late.items() if suspects.get(c) == at}
             try:
-                unheard = await self._unheard({c.get_server_pid() for c in late if not c.is_closed()})
+                unheard = await self._unheard(late, known)
             except Exception as error:  # the server cannot be asked: the deadlines of the statements decide
                 log.debug("nobody says what became of a statement", error=str(error))
+                suspects = {}
                 continue
             # What was answered while we asked had only waited for this process to look.
-            silent = [c for c, at in late.items() if self.asked.get(c) == at and c.get_server_pid() in unheard]
-            for connection in silent:
-                connection.terminate()
-            if silent:
+            suspects = {c: at for c, at in late.items() if self.asked.get(c) == at and c.get_server_pid() in unheard}
+            # Once is not enough: a server that was frozen has not read yet what we asked.
+            if silent := known & suspects.keys():
+                for connection in silent:
+                    connection.terminate()
                 self.cut += len(silent)
                 log.warning("cut connections whose answers were lost on the way", connections=len(silent))
                 await self._found()
 
-    async def _unheard(self, pids: Collection[int]) -> set[int]:
+    async def _unheard(self, late: Collection[Any], known: Collection[Any]) -> set[int]:
         connection = await self._ask(_ASK_S)
+        pids, end = [c.get_server_pid() for c in late], [c.get_server_pid() for c in known]
         try:
-            return {row[0] for row in await connection.fetch(_UNHEARD, list(pids), PATIENCE_S, timeout=_ASK_S)}
+            return {row[0] for row in await connection.fetch(_UNHEARD, pids, PATIENCE_S, end, timeout=_ASK_S)}
         finally:
             connection.terminate()
