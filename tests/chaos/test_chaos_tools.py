@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 from expedite_chaos import altered
 from expedite_chaos.groups import Double, Toggler
+from expedite_chaos.linked import Gateway
 from expedite_chaos.poison import KINDS, LARGE, kept_under, partition_of, poisoned
-from expedite_chaos.proxy import HOST, Link
+from expedite_chaos.proxy import HOST, Link, partition
 from expedite_chaos.replay import Order, arranged, made_at, producer, publish, replay
 from expedite_chaos.routes import HARNESS, Routes
 from expedite_chaos.wires import BrokerWire
@@ -172,18 +173,55 @@ async def test_a_toggled_member_makes_the_group_begin_anew_each_time(kafka: str)
 # --- processes ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_routed_process_reaches_its_servers_through_links_and_others_do_not() -> None:
+async def test_a_routed_process_reaches_its_servers_through_links_and_others_do_not() -> None:
     routes = Routes(postgres=["inventory-*"], kafka=["inventory-standard"], altered={"inventory-standard": ["twice"]})
     env = {"DATABASE_URL": "postgresql://inventory:secret@127.0.0.1:5/inventory", "KAFKA_BOOTSTRAP": "127.0.0.1:9"}
     spec = ProcessSpec("inventory-standard", ("python", "-m", "inventory.main", "--role", "standard"), env)
+    await routes.open()
     found = routes.adapt(spec)
     postgres, kafka = routes["postgres", "inventory-*"], routes["kafka", "inventory-standard"]
     assert found.env["DATABASE_URL"] == f"postgresql://inventory:secret@127.0.0.1:{postgres.port}/inventory"
     assert found.env["KAFKA_BOOTSTRAP"] == f"127.0.0.1:{kafka.port}"
-    assert (postgres.target, kafka.target) == (("127.0.0.1", 5), ("127.0.0.1", 9))
+    assert list(routes.targets.values()) == [("127.0.0.1", 5), ("127.0.0.1", 9)]
     assert found.argv[1:] == ("-m", "expedite_chaos.altered", "twice", "inventory.main", "--role", "standard")
     other = replace(spec, name="shipping-standard")
     assert routes.adapt(other) == other
+    with pytest.raises(OSError):  # it leads to where nobody listens
+        reader, _ = await asyncio.open_connection(HOST, postgres.port)
+        await asyncio.wait_for(reader.readexactly(1), 20)
+    assert (await postgres.did())["refused"] == 1
+    await routes.close()
+
+
+async def test_a_link_in_the_gateway_does_what_it_is_told() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(100):
+            writer.write(data)
+        writer.close()
+
+    server = await asyncio.start_server(serve, HOST, 0)
+    gateway = Gateway()
+    await gateway.open()
+    async with server:
+        link = await gateway.link("echo", "plain")
+        await link.aim(HOST, server.sockets[0].getsockname()[1])
+        reader, writer = await asyncio.open_connection(HOST, link.port)
+        writer.write(b"one")
+        assert await asyncio.wait_for(reader.readexactly(3), 20) == b"one"
+        await link.turn(partition("up"))
+        writer.write(b"two")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(reader.readexactly(3), 0.3)
+        await link.turn()
+        assert await asyncio.wait_for(reader.readexactly(3), 20) == b"two"
+        assert await link.half_open(["down"]) == 1
+        assert await link.cut() == 1
+        await link.commits("after", every=3)
+        assert (await link.did())["held"] >= 1
+        with pytest.raises(RuntimeError, match="a link cannot fly"):
+            await gateway.ask("echo", "fly")
+        writer.close()
+    await gateway.close()
 
 
 async def test_a_double_is_heard_to_its_end(tmp_path: Path) -> None:

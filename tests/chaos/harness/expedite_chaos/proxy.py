@@ -180,8 +180,9 @@ class Link:
             self._handlers.discard(task)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        assert self.target is not None
         self.did["connections"] += 1
+        while self.target is None:  # noqa: ASYNC110 - once, at the start
+            await asyncio.sleep(0.02)
         try:
             answers, server = await asyncio.open_connection(*self.target)
         except OSError:

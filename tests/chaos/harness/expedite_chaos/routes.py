@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -12,8 +13,7 @@ from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
 
 from expedite_chaos.ground import Fit
-from expedite_chaos.proxy import Link
-from expedite_chaos.wires import BrokerWire, Commits
+from expedite_chaos.linked import Gateway, RemoteLink
 from expedite_local.child import ProcessSpec
 from expedite_local.home import Home
 from expedite_local.up import Options, System
@@ -31,46 +31,52 @@ class Routes:
     postgres: Sequence[str] = ()
     kafka: Sequence[str] = ()
     altered: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    commits: dict[str, Commits] = field(default_factory=dict, init=False)  # by pattern
-    links: dict[tuple[Server, str], Link] = field(default_factory=dict, init=False)
+    links: dict[tuple[Server, str], RemoteLink] = field(default_factory=dict, init=False)
+    targets: dict[tuple[Server, str], tuple[str, int]] = field(default_factory=dict, init=False)
+    _gateway: Gateway = field(default_factory=Gateway, init=False)
+    _aiming: list[asyncio.Task[None]] = field(default_factory=list, init=False)
 
-    def __post_init__(self) -> None:
-        for pattern in self.postgres:
-            told = self.commits[pattern] = Commits()
-            self.links["postgres", pattern] = Link(f"{pattern} postgres", wire=told.wire)
-        for pattern in self.kafka:
-            self.links["kafka", pattern] = Link(f"{pattern} kafka", wire=BrokerWire)
-
-    def __getitem__(self, place: tuple[Server, str]) -> Link:
+    def __getitem__(self, place: tuple[Server, str]) -> RemoteLink:
         return self.links[place]
 
     async def open(self) -> None:
-        for link in self.links.values():
-            await link.open()
+        """Have every link, aimed at nothing yet."""
+        if not self.postgres and not self.kafka:
+            return
+        await self._gateway.open()
+        wanted: list[tuple[Server, str]] = [("postgres", p) for p in self.postgres] + [("kafka", p) for p in self.kafka]
+        for server, pattern in wanted:
+            self.links[server, pattern] = await self._gateway.link(f"{pattern} {server}", server)
 
     async def close(self) -> None:
-        for link in self.links.values():
-            await link.close()
+        await self._gateway.close()
 
     def adapt(self, spec: ProcessSpec) -> ProcessSpec:
         """The process with its links and alterations."""
         env, argv = dict(spec.env), spec.argv
-        for (server, pattern), link in self.links.items():
+        for place, link in self.links.items():
+            server, pattern = place
             if not fnmatch(spec.name, pattern):
                 continue
             if server == "postgres" and "DATABASE_URL" in env:
                 parts = urlsplit(env["DATABASE_URL"])
-                link.target = (parts.hostname or "", parts.port or 5432)
-                netloc = parts.netloc.rpartition("@")[0] + f"@{link.target[0]}:{link.port}"
+                host = self._aimed(place, (parts.hostname or "", parts.port or 5432))
+                netloc = parts.netloc.rpartition("@")[0] + f"@{host}:{link.port}"
                 env["DATABASE_URL"] = urlunsplit(parts._replace(netloc=netloc))
             if server == "kafka" and "KAFKA_BOOTSTRAP" in env:
                 host, _, port = env["KAFKA_BOOTSTRAP"].rpartition(":")
-                link.target = (host, int(port))
-                env["KAFKA_BOOTSTRAP"] = f"{host}:{link.port}"
+                env["KAFKA_BOOTSTRAP"] = f"{self._aimed(place, (host, int(port)))}:{link.port}"
         names = [name for pattern, several in self.altered.items() if fnmatch(spec.name, pattern) for name in several]
         if names:
             argv, env = altered(spec.argv, names), env | path_of_harness(env)
         return replace(spec, env=env, argv=argv)
+
+    def _aimed(self, place: tuple[Server, str], target: tuple[str, int]) -> str:
+        """Processes are declared before they are started: whoever connects before the link knows its target waits."""
+        if self.targets.get(place) != target:
+            self.targets[place] = target
+            self._aiming.append(asyncio.create_task(self.links[place].aim(*target)))
+        return target[0]
 
 
 def routed(

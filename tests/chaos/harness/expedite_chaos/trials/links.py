@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import psutil
 
 from expedite_chaos import packets
 from expedite_chaos.field import Field
+from expedite_chaos.linked import RemoteLink
 from expedite_chaos.packets import Packets
-from expedite_chaos.proxy import Direction, Link, Weather, partition
+from expedite_chaos.proxy import Direction, Weather, partition
 from expedite_chaos.routes import routes_of
 from expedite_chaos.table import Impossible
 from expedite_chaos.trial import Bite, Trial
@@ -31,14 +32,14 @@ GROWTH_MB = 120.0
 Run = Callable[[Field], Awaitable[Bite]]
 
 
-@contextmanager
-def _counting(*links: Link) -> Iterator[Counter[str]]:
+@asynccontextmanager
+async def _counting(*links: RemoteLink) -> AsyncIterator[Counter[str]]:
     """What the links do within the block."""
-    before = [Counter(link.did) for link in links]
+    before = [await link.did() for link in links]
     found: Counter[str] = Counter()
     yield found
     for link, known in zip(links, before, strict=True):
-        found.update(link.did - known)
+        found.update(await link.did() - known)
 
 
 def _cut_off(pattern: str, *directions: Direction) -> Run:
@@ -47,12 +48,12 @@ def _cut_off(pattern: str, *directions: Direction) -> Run:
 
     async def run(on: Field) -> Bite:
         link, taken = routes_of(on.system)["kafka", pattern], len(on.driver.book.ok)
-        with _counting(link) as did:
-            link.turn(partition(*directions))
+        async with _counting(link) as did:
+            await link.turn(partition(*directions))
             try:
                 await asyncio.sleep(SHORT_CUT_S if on.short else CUT_S)
             finally:
-                link.turn()
+                await link.turn()
         bit = {"chunks held": did["held"], "orders taken in meanwhile": len(on.driver.book.ok) - taken}
         return Bite(bit=bit, over_at=time.monotonic())
 
@@ -64,9 +65,9 @@ def _half_open(pattern: str, *directions: Direction) -> Run:
 
     async def run(on: Field) -> Bite:
         link = routes_of(on.system)["postgres", pattern]
-        with _counting(link) as did:
+        async with _counting(link) as did:
             began = time.monotonic()
-            link.half_open(directions or ("up", "down"))
+            await link.half_open(directions or ("up", "down"))
             recovery_s = await on.serves() - began
         bit = {"connections half-open": did["half open"], "chunks swallowed": did["swallowed"]}
         return Bite(bit=bit, recovery_s=recovery_s)
@@ -82,7 +83,7 @@ async def lost_by_the_kernel(on: Field) -> Bite:
         connections = lost.drop_now(link.port)
         recovery_s = await on.serves() - began
         bit = {"connections half-open": connections, "packets lost": lost.lost}
-    link.cut()
+    await link.cut()
     return Bite(bit=bit, recovery_s=recovery_s)
 
 
@@ -91,15 +92,15 @@ def _commits_cut(pattern: str) -> Run:
     anybody is told. Who asked finds out which it was, or says so, and the same key tells."""
 
     async def run(on: Field) -> Bite:
-        commits, link = routes_of(on.system).commits[pattern], routes_of(on.system)["postgres", pattern]
-        commits.every = 3
+        link = routes_of(on.system)["postgres", pattern]
         moments: tuple[Moment, ...] = ("after", "during", "before")
-        with _counting(link) as did:
+        async with _counting(link) as did:
             try:
-                for commits.moment in moments:
+                for moment in moments:
+                    await link.commits(moment, every=3)
                     await asyncio.sleep(3.0 if on.short else 6.0)
             finally:
-                commits.moment = None
+                await link.commits(None)
         return Bite(times=did["cut"], bit={f"commits cut {m}": did[f"commit cut {m}"] for m in moments})
 
     return run
@@ -112,9 +113,9 @@ def _rough(weather: Weather, counted: str) -> Run:
         routes = routes_of(on.system)
         links = list(routes.links.values())
         before, grown, taken = _memory(on), Counter[str](), len(on.driver.book.ok)
-        with _counting(*links) as did:
+        async with _counting(*links) as did:
             for link in links:
-                link.turn(weather)
+                await link.turn(weather)
             try:
                 until = time.monotonic() + (SHORT_ROUGH_S if on.short else ROUGH_S)
                 while time.monotonic() < until:
@@ -123,7 +124,7 @@ def _rough(weather: Weather, counted: str) -> Run:
                         grown[name] = max(grown[name], int(megabytes - before.get(name, megabytes)))
             finally:
                 for link in links:
-                    link.turn()
+                    await link.turn()
         problems = [f"{name} grew by {n} MB" for name, n in grown.items() if n > GROWTH_MB]
         bit = {counted: did[counted], "orders taken in meanwhile": len(on.driver.book.ok) - taken}
         return Bite(bit=bit, problems=problems)
