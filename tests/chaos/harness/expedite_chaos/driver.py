@@ -18,6 +18,8 @@ from expedite_local.demo.client import Api
 TIMEOUT_S = 18.0
 """A client's patience with one call; beyond the services' own deadline, so that their answer is heard."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.3, 2.0
+AT_MOST = 100
+"""Customers at once: a machine that cannot take the rate is driven as fast as it can, and the driver not into the ground."""
 BULK_EVERY_S, BULK_LINES = 5.0, 10
 READ_EVERY_S = 0.3
 URGENT, CANCELLED, SCARCE = 0.15, 0.06, 0.05
@@ -176,7 +178,8 @@ class Driver:
     async def _singles(self, rate: float) -> None:
         due = time.monotonic()
         while not self._stop.is_set():
-            self.spawn(self._customer(self.order()))
+            if len(self._tasks) < AT_MOST:
+                self.spawn(self._customer(self.order()))
             due += 1 / rate
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), max(0.0, due - time.monotonic()))

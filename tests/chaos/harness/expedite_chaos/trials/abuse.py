@@ -19,7 +19,7 @@ from expedite_chaos.calls import HEADER
 from expedite_chaos.field import Broken, Field
 from expedite_chaos.proxy import HOST
 from expedite_chaos.trial import Bite, Trial
-from expedite_chaos.trials.grounds import LINKED
+from expedite_chaos.trials.grounds import DOUBLED, LINKED
 from expedite_chassis.webhooks import sign_standard
 from expedite_local.home import read_json
 from expedite_messaging.admin import read_topics
@@ -222,8 +222,8 @@ async def _back_to(on: Field, before: int, within_s: float = 30.0) -> float:
 
 TRIALS = (
     Trial("30", "webhooks forged, stale, large, repeated, in disorder, late", "I8", webhooks, 2.0, ground=LINKED),
-    Trial("31a", f"{PARALLEL} parallel POSTs with one key", "I6, I10", one_key, BASELINE_S, short=True, ground=LINKED),
+    Trial("31a", f"{PARALLEL} parallel POSTs with one key", "I6, I10", one_key, BASELINE_S, short=True, ground=DOUBLED),
     Trial(
-        "31b", f"{GONE} clients gone in the middle of a POST", "I6, I10", gone, BASELINE_S, short=True, ground=LINKED
+        "31b", f"{GONE} clients gone in the middle of a POST", "I6, I10", gone, BASELINE_S, short=True, ground=DOUBLED
     ),
 )

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from expedite_chaos.field import Field
 from expedite_chaos.replay import Order, replay
 from expedite_chaos.trial import Bite, Trial
-from expedite_chaos.trials.grounds import LINKED, STAMMER
+from expedite_chaos.trials.grounds import DOUBLED, LINKED, STAMMER
 
 OLD_S = 5.0
 _TIMES = 3
@@ -43,7 +43,7 @@ async def stammer(on: Field) -> Bite:
 _DROPPED = ("duplicates dropped",)
 TRIALS = (
     Trial(
-        "26a", "all topics published again", "I3", _said_again("as it was"), bites=_DROPPED, short=True, ground=LINKED
+        "26a", "all topics published again", "I3", _said_again("as it was"), bites=_DROPPED, short=True, ground=DOUBLED
     ),
     Trial(
         "26b", "every relay says everything twice, keys interleaved", "I3, I5", stammer, bites=_DROPPED, ground=STAMMER

@@ -18,7 +18,7 @@ from expedite_chaos.proxy import Direction, Weather, partition
 from expedite_chaos.routes import routes_of
 from expedite_chaos.table import Impossible
 from expedite_chaos.trial import Bite, Trial
-from expedite_chaos.trials.grounds import ENTRANCE, INTAKE, LINKED, STOCK
+from expedite_chaos.trials.grounds import DOUBLED, ENTRANCE, INTAKE, LINKED, STOCK
 from expedite_chaos.wires import Moment
 
 CUT_S, SHORT_CUT_S = 15.0, 7.0
@@ -165,7 +165,7 @@ _LINKS = (
           ground=LINKED),
     Trial("17c", "links of the intake API to PostgreSQL half-open", "I6", _half_open(ENTRANCE), HALF_OPEN_S,
           ground=LINKED),
-    Trial("18a", "intake API cut off around its COMMIT", "I6", _commits_cut(ENTRANCE), short=True, ground=LINKED),
+    Trial("18a", "intake API cut off around its COMMIT", "I6", _commits_cut(ENTRANCE), short=True, ground=DOUBLED),
     Trial("18b", "inventory cut off around its COMMIT", "I1, I3, I4", _commits_cut(STOCK), ground=LINKED),
     Trial("19", "50 to 200 ms more on every link", "I5, I7", _rough(_ROUGH, "delayed"), ground=LINKED),
     Trial("20", f"{SLOW_BYTES_PER_S // 1000} KB/s on every link", "I5, I10", _rough(_SLOW, "throttled"), ground=LINKED),

@@ -11,7 +11,7 @@ from expedite_chaos.field import Broken, Field
 from expedite_chaos.poison import KINDS, kept_under, poisoned
 from expedite_chaos.replay import publish
 from expedite_chaos.trial import Bite, Trial
-from expedite_chaos.trials.grounds import LINKED
+from expedite_chaos.trials.grounds import DOUBLED
 from expedite_events.catalogue import CONTROL_TOWER, FULFILLMENT, NOTIFIER, PRIORITIZER
 from expedite_local.audit import run as audit_run
 from expedite_local.audit.topics import KafkaTopics
@@ -110,4 +110,4 @@ async def _repaired(on: Field, service: str, poison_ids: set[Any], about: set[st
 
 
 TRIALS = (Trial("28", "poison on a topic four services hear", "I4, I10", poison, 1.0, ("parked",), short=True,
-                ground=LINKED),)  # fmt: skip
+                ground=DOUBLED),)  # fmt: skip
