@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import expedite_altered as altered
 import pytest
-from expedite_chaos import altered
 from expedite_chaos.groups import Double, Toggler
 from expedite_chaos.linked import Gateway
 from expedite_chaos.poison import KINDS, LARGE, kept_under, partition_of, poisoned
@@ -183,7 +183,7 @@ async def test_a_routed_process_reaches_its_servers_through_links_and_others_do_
     assert found.env["DATABASE_URL"] == f"postgresql://inventory:secret@127.0.0.1:{postgres.port}/inventory"
     assert found.env["KAFKA_BOOTSTRAP"] == f"127.0.0.1:{kafka.port}"
     assert list(routes.targets.values()) == [("127.0.0.1", 5), ("127.0.0.1", 9)]
-    assert found.argv[1:] == ("-m", "expedite_chaos.altered", "twice", "inventory.main", "--role", "standard")
+    assert found.argv[1:] == ("-m", "expedite_altered", "twice", "inventory.main", "--role", "standard")
     other = replace(spec, name="shipping-standard")
     assert routes.adapt(other) == other
     with pytest.raises(OSError):  # it leads to where nobody listens
@@ -238,7 +238,7 @@ async def test_a_double_is_heard_to_its_end(tmp_path: Path) -> None:
 def in_next_version(code: str) -> str:
     """Run code in an interpreter that has the next version; what it prints."""
     path = os.pathsep.join((str(HARNESS), *filter(None, (os.environ.get("PYTHONPATH"),))))
-    before = "from expedite_chaos.altered import next_version; next_version()\n"
+    before = "from expedite_altered import next_version; next_version()\n"
     done = subprocess.run(
         [sys.executable, "-c", before + code],
         check=False, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path},
@@ -278,7 +278,7 @@ def test_a_shuffled_relay_keeps_the_order_of_each_key() -> None:
 def test_alterations_replace_what_they_name() -> None:
     """A name that the product no longer has would make a trial that tries nothing."""
     code = """
-import expedite_chaos.altered as altered
+import expedite_altered as altered
 from expedite_messaging.relay import Relay
 from expedite_messaging.runtime import SlotGuard
 before = Relay._send, SlotGuard.acquire, SlotGuard.keep

@@ -26,7 +26,7 @@ _laid: dict[Path, Routes] = {}
 @dataclass
 class Routes:
     """Links of one system. Each pattern of process names (`*` for any text) has one link per server. altered: what processes
-    of a pattern run as, see `expedite_chaos.altered`."""
+    of a pattern run as, see `expedite_altered`."""
 
     postgres: Sequence[str] = ()
     kafka: Sequence[str] = ()
@@ -105,7 +105,7 @@ def routes_of(system: System) -> Routes:
 def altered(argv: Sequence[str], names: Iterable[str]) -> tuple[str, ...]:
     """The command line of a service (`python -m module …`) under alterations."""
     python, flag, *rest = argv
-    return (python, flag, "expedite_chaos.altered", ",".join(names), *rest)
+    return (python, flag, "expedite_altered", ",".join(names), *rest)
 
 
 def path_of_harness(env: Mapping[str, str]) -> dict[str, str]:

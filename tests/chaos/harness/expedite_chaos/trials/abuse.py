@@ -15,7 +15,7 @@ import httpx
 import orjson
 import psutil
 
-from expedite_chaos.calls import HEADER
+from expedite_chaos.calls import HEADER, Call
 from expedite_chaos.field import Broken, Field
 from expedite_chaos.proxy import HOST
 from expedite_chaos.trial import Bite, Trial
@@ -155,21 +155,11 @@ async def _applied(on: Field, number: str) -> list[dict[str, Any]]:
 async def one_key(on: Field) -> Bite:
     """Five hundred clients post one order under one key at once: one order, one answer."""
     call = on.driver.order(plain=True, urgent=False)
-    url, key = on.snapshot.urls["order-intake"], on.snapshot.api_keys["shop"]
-    headers = {
-        HEADER: f"key-of-order-{call.mark}",
-        "Authorization": f"Bearer {key}",
-        "Content-Type": "application/json",
-    }
-    body = json.dumps(call.order).encode()
-    limits = httpx.Limits(max_connections=PARALLEL, max_keepalive_connections=0)
+    url = httpx.URL(on.snapshot.urls["order-intake"])
     before = await _descriptors(on)
-    async with httpx.AsyncClient(trust_env=False, timeout=60.0, limits=limits) as http:
-        answers = await asyncio.gather(
-            *(http.post(f"{url}/orders", content=body, headers=headers) for _ in range(PARALLEL))
-        )
+    answers = await asyncio.gather(*(_asked(url, _request(on, url, call)) for _ in range(PARALLEL)))
     over_at = time.monotonic()
-    said = Counter((answer.status_code, answer.content) for answer in answers)
+    said = Counter(answers)
     # Who wants to hear a client's first answer may send it again like any other call.
     await on.driver.place(call)
     problems = [] if len(said) == 1 else [f"{len(said)} different answers: {[s for s, _ in said]}"]
@@ -191,16 +181,33 @@ async def gone(on: Field) -> Bite:
     return Bite(times=GONE, bit={"clients gone": sum(cut)}, recovery_s=recovery_s)
 
 
-async def _leave(on: Field, url: httpx.URL, call: Any, *, half: bool) -> bool:
+def _request(on: Field, url: httpx.URL, call: Call) -> bytes:
     body = json.dumps(call.order).encode()
     head = (
         f"POST /orders HTTP/1.1\r\nHost: {url.host}\r\nAuthorization: Bearer {on.snapshot.api_keys['shop']}\r\n"
-        f"{HEADER}: key-of-order-{call.mark}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    ).encode()
+        f"{HEADER}: key-of-order-{call.mark}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        "Connection: close\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+async def _asked(url: httpx.URL, request: bytes) -> tuple[int, bytes]:
+    """Status and body of an answer, over a connection of its own."""
     reader, writer = await asyncio.open_connection(HOST, url.port)
-    writer.write(head + (body[: len(body) // 2] if half else body))
+    try:
+        writer.write(request)
+        head, _, body = (await asyncio.wait_for(reader.read(-1), 120.0)).partition(b"\r\n\r\n")
+        return int(head.split(b" ", 2)[1]), body
+    finally:
+        writer.close()
+
+
+async def _leave(on: Field, url: httpx.URL, call: Call, *, half: bool) -> bool:
+    request = _request(on, url, call)
+    reader, writer = await asyncio.open_connection(HOST, url.port)
+    writer.write(request[:-20] if half else request)
     await writer.drain()
-    await asyncio.sleep(0.002 if not half else 0.05)
+    await asyncio.sleep(0.05 if half else 0.002)
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
     writer.transport.abort()
     return not reader.at_eof()

@@ -9,8 +9,8 @@ import time
 from dataclasses import replace
 
 import orjson
+from expedite_altered import FIELD, SAID
 
-from expedite_chaos.altered import FIELD, SAID
 from expedite_chaos.field import Field
 from expedite_chaos.routes import altered, path_of_harness
 from expedite_chaos.trial import Bite, Trial

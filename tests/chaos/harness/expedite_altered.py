@@ -1,11 +1,12 @@
-"""A service's process as it might be: `python -m expedite_chaos.altered twice,shuffled inventory.main --role standard`.
+"""A service's process as it might be: `python -m expedite_altered twice,shuffled inventory.main --role standard`.
 
     twice         its relay publishes every event twice
     shuffled      its relay publishes what it reads with the keys interleaved at random, each key in its order
     unguarded     it takes its slot without asking whether another process has it
     next-version  the code of the next release, which knows one more optional field of an order and says it (`NEXT`)
 
-The product knows nothing of this: the parts are replaced before the service's module runs.
+The product knows nothing of this: the parts are replaced before the service's module runs, which is why this file imports
+nothing of the product and is in no package that does.
 """
 
 from __future__ import annotations
