@@ -5,7 +5,7 @@ RUN := $(UV) run --frozen
 PACKAGES := expedite_events expedite_messaging expedite_chassis
 DOMAINS := order_intake prioritizer inventory fulfillment shipping notifier control_tower
 
-.PHONY: setup demo test check fmt up down bench chaos chaos-short contracts requirements ui browser audit security clean help
+.PHONY: setup demo test check fmt up down bench chaos chaos-short mutants contracts requirements ui browser audit security clean help
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -66,6 +66,9 @@ audit: .venv/.synced  ## known vulnerabilities, hashes and licences of what is i
 
 security: setup audit  ## every attack we know, the long forms too, and the audit of dependencies
 	$(RUN) pytest tests/security --long
+
+mutants: .venv/.synced  ## which seeded faults the suite notices: make mutants ARGS="inventory", ARGS="--help" for more
+	PYTHONPATH=tests/mutants/harness $(RUN) python -m expedite_mutants $(ARGS)
 
 fmt: .venv/.synced  ## format and fix
 	$(RUN) ruff check --fix .
