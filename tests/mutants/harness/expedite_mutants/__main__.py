@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -12,7 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from expedite_mutants import MUTANTS, Mutant
-from expedite_mutants.copy import ROOT, Copy
+from expedite_mutants.copy import Copy
+from expedite_mutants.mutant import ROOT
 from expedite_mutants.report import Report
 from expedite_mutants.run import Broken, Verdict, run_all, sound
 
@@ -39,6 +41,7 @@ def main() -> int:
         mutants = [m for m in mutants if m.name in report.verdicts and not report.verdicts[m.name].caught]
     for mutant in mutants:
         mutant.check(ROOT)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         return _measure(mutants, report, said)
     except Broken as error:
@@ -49,8 +52,10 @@ def main() -> int:
 def _measure(mutants: Sequence[Mutant], report: Report, said: argparse.Namespace) -> int:
     if not said.no_baseline:
         with tempfile.TemporaryDirectory(prefix="expedite-sound-") as folder:
-            report.baseline = sound(Copy(Path(folder)), mutants, said.seeds, said.limit)
-        print(f"sound: {', '.join(f'{look.stage} {look.seconds:.0f} s' for look in report.baseline)}", flush=True)
+            print(
+                f"without a fault all pass: {sound(Copy(Path(folder)), mutants, said.seeds, said.limit):.0f} s",
+                flush=True,
+            )
     report.measured = {
         "seeds": said.seeds, "jobs": said.jobs, "machine": f"{os.cpu_count()} cores, Python {platform.python_version()}",
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
@@ -63,7 +68,7 @@ def _measure(mutants: Sequence[Mutant], report: Report, said: argparse.Namespace
         report.verdicts[mutant.name] = verdict
         report.write(said.json)
         caught = verdict.caught
-        by = f"{caught.stage}: {caught.test}: {caught.said[:160]}" if caught else "SURVIVES"
+        by = f"{caught.kind}: {caught.test}: {caught.said[:160]}" if caught else "SURVIVES"
         print(f"{left:4} left  {mutant.name:44} {sum(look.seconds for look in verdict.looks):6.1f} s  {by}", flush=True)
 
     run_all(mutants, said.seeds, said.jobs, said.limit, told)

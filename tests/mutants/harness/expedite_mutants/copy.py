@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from expedite_mutants.mutant import Mutant
+from expedite_mutants.mutant import ROOT, Mutant
 
-ROOT = Path(__file__).resolve().parents[4]
 _TAKEN = ("libs", "services", "deploy", "tests", "contracts", "conftest.py", "pyproject.toml")
 _LEFT = shutil.ignore_patterns("__pycache__", "node_modules", ".*_cache", ".hypothesis", "results")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[4]
 MESSAGING = "libs/messaging/src/expedite_messaging"
 
 

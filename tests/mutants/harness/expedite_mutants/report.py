@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from expedite_mutants.mutant import Mutant
-from expedite_mutants.run import Look, Verdict
+from expedite_mutants.run import Verdict
 from expedite_mutants.suite import SAGAS, SCENARIOS, SIMULATION
 
 SURVIVORS: Mapping[str, str] = {}
 """Why a mutant that survives is no fault, or which fault of the suite it shows."""
 
-_STAGES = {
+_KINDS = {
     SAGAS: "random sagas",
     SCENARIOS: "scenario",
     "unit": "unit",
@@ -30,19 +30,17 @@ class Report:
     """The verdicts of one or several runs. `measured` says where, when and with how many sagas."""
 
     measured: dict[str, Any] = field(default_factory=dict)
-    baseline: list[Look] = field(default_factory=list)
     verdicts: dict[str, Verdict] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> Report:
         said = json.loads(path.read_text())
         verdicts = [Verdict.of(v) for v in said["verdicts"]]
-        return cls(said["measured"], [Look(**look) for look in said["baseline"]], {v.name: v for v in verdicts})
+        return cls(said["measured"], {v.name: v for v in verdicts})
 
     def write(self, path: Path) -> None:
         said = {
             "measured": self.measured,
-            "baseline": [{"stage": look.stage, "seconds": look.seconds} for look in self.baseline],
             "verdicts": [self.verdicts[name].plain() for name in sorted(self.verdicts)],
         }
         path.write_text(json.dumps(said, indent=1) + "\n")
@@ -50,16 +48,16 @@ class Report:
     def summary(self, mutants: Sequence[Mutant]) -> str:
         """The figures in a few lines."""
         mine = [(m, self.verdicts[m.name]) for m in mutants if m.name in self.verdicts]
-        caught = Counter(v.caught.stage for _, v in mine if v.caught)
+        caught = Counter(v.caught.kind for _, v in mine if v.caught)
         met = [(m, v) for m, v in mine if not m.unseen]
-        seen = sum(bool(v.caught and v.caught.stage in SIMULATION) for _, v in met)
-        chance = sum(bool(v.caught and v.caught.stage == SAGAS) for _, v in met)
+        seen = sum(bool(v.caught and v.caught.kind in SIMULATION) for _, v in met)
+        chance = sum(bool(v.caught and v.caught.kind == SAGAS) for _, v in met)
         total, all_caught = len(mine), sum(caught.values())
         lines = [
             f"{all_caught} of {total} mutants caught ({_share(all_caught, total)})",
             f"{seen} of the {len(met)} that the simulation can meet are caught by it ({_share(seen, len(met))}), "
             f"{chance} of them by random sagas ({_share(chance, len(met))}), before any other test is asked",
-            "caught by: " + ", ".join(f"{_STAGES[name]} {caught[name]}" for name in _STAGES if caught[name]),
+            "caught by: " + ", ".join(f"{_KINDS[name]} {caught[name]}" for name in _KINDS if caught[name]),
         ]
         survivors = [m.name for m, v in mine if not v.caught]
         return "\n".join([*lines, f"survivors: {', '.join(survivors) or 'none'}"])
@@ -81,6 +79,7 @@ class Report:
             "",
             *([_survivors(survivors)] if survivors else ["None."]),
             "",
+            *_unmeasured([m for m in mutants if m.name not in self.verdicts]),
         ])  # fmt: skip
 
 
@@ -95,7 +94,7 @@ def _row(mutant: Mutant, verdict: Verdict) -> str:
     hung = " (hang)" if caught.said.startswith("hang") else ""
     seconds = sum(look.seconds for look in verdict.looks)
     where = f"`{mutant.file.rpartition('/src/')[2]}`"
-    by = f"{_STAGES[caught.stage]}{hung}: `{test}`"
+    by = f"{_KINDS[caught.kind]}{hung}: `{test}`"
     return f"| {mutant.name} | {where} | {mutant.wrong} | {mutant.attacks} | {by} | {seconds:.0f} |"
 
 
@@ -107,19 +106,33 @@ def _survivors(survivors: Sequence[Mutant]) -> str:
     return "\n".join(["| mutation | where | what goes wrong | why it survives |", "|---|---|---|---|", *rows])
 
 
+def _unmeasured(mutants: Sequence[Mutant]) -> list[str]:
+    if not mutants:
+        return []
+    rows = [f"| {m.name} | `{m.file.rpartition('/src/')[2]}` | {m.wrong} | {m.attacks} |" for m in mutants]
+    return [
+        "## Not measured yet",
+        "",
+        "| mutation | where | what goes wrong | attacks |",
+        "|---|---|---|---|",
+        *rows,
+        "",
+    ]
+
+
 _HEAD = """# Mutations
 
 Does the suite notice when something is wrong? {count} faults were put into the code by hand, one at a time: an inbox check
 skipped, goods released twice, a tombstone forgotten, a comparison reversed. Each is applied in a throw-away copy of the
-tree and the suite is run against it in stages, stopping at the first test that fails:
+tree and the suite is run against it, in this order, up to the first test that fails:
 
 1. *random sagas*: `tests/saga/test_saga_random.py`, {seeds} seeds: all services, every invariant
 2. *scenario*: the rest of `tests/saga`
 3. *unit*: the tests without I/O of the package the fault is in
 4. *PostgreSQL*, *Kafka*: the behaviour suite, the store tests and the broker tests on real servers
 
-Faults in SQL, in the relay and in the consumer cannot be met by the simulation, which runs neither: they begin at stage 3.
-A run that hangs counts as caught. The same stages pass without any fault, which is checked before each run.
+Faults in SQL, in the relay and in the consumer cannot be met by the simulation, which runs neither: they begin at 3. A run
+that hangs counts as caught. The same tests pass without any fault, which is checked before each run.
 
 {figures}
 

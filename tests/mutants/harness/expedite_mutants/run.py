@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
 
 from expedite_mutants.copy import Copy
 from expedite_mutants.mutant import Mutant
-from expedite_mutants.suite import Stage, stages_of
+from expedite_mutants.process import Hangs, end_all, forked, spawned
+from expedite_mutants.suite import Stage, kind_of, stages_of
 
 TEST_LIMIT_S = 240  # of one test; pytest names the one that hangs
 _PASSED, _FAILED, _INTERRUPTED, _NOTHING = 0, 1, 2, 5
@@ -31,11 +27,11 @@ class Broken(Exception):
 
 @dataclass(slots=True)
 class Look:
-    """What one stage made of a mutant. `test` is the first that failed, None when all passed."""
+    """What one run made of a mutant. `test` is the first that failed and `kind` its kind, both empty when all passed."""
 
-    stage: str
     seconds: float
-    test: str | None = None
+    kind: str = ""
+    test: str = ""
     said: str = ""
 
 
@@ -59,47 +55,32 @@ class Verdict:
         return cls(str(plain["name"]), [Look(**look) for look in looks])  # type: ignore[arg-type]
 
 
-def judged(stage: str, code: int, output: str, seconds: float) -> Look:
+def judged(code: int, output: str, seconds: float) -> Look:
     """What a run of pytest says. Raises `Broken` when it says nothing about the code."""
     if code == _PASSED:
-        return Look(stage, seconds)
+        return Look(seconds)
     found = _NAMED.search(output)
     if code in (_FAILED, _INTERRUPTED) and found:
-        hung = "Timeout (>" in output
-        said = (found["said"] or "").strip()
-        return Look(stage, seconds, found["test"], ("hang: " if hung else "") + said)
+        hung = "hang: " if "Timeout (>" in output else ""
+        return Look(seconds, kind_of(found["test"]), found["test"], hung + (found["said"] or "").strip())
     raise Broken(f"pytest answered {code}:\n{output[-4000:]}")
 
 
 def look(copy: Copy, stage: Stage, seeds: int, limit_s: float) -> Look:
-    """Run one stage on a copy as it is now. What runs longer than `limit_s` is killed with all it started."""
-    command = [
-        sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--no-header", "--tb=short",
-        f"--timeout={TEST_LIMIT_S}", *stage.arguments,
-    ]  # fmt: skip
+    """Run one stage on a copy as it is now. What runs longer than `limit_s` hangs."""
+    arguments = (
+        "-x", "-q", "-p", "no:cacheprovider", "--no-header", "--tb=short", f"--timeout={TEST_LIMIT_S}", *stage.arguments,
+    )  # fmt: skip
+    output, environment = copy.folder / "output", copy.environment(SAGA_SEEDS=str(seeds), COLUMNS="400")
+    run = spawned if stage.servers else forked
     started = time.monotonic()
-    with tempfile.TemporaryFile("w+") as output:
-        process = subprocess.Popen(
-            command, cwd=copy.folder, env=copy.environment(SAGA_SEEDS=str(seeds), COLUMNS="400"), stdout=output,
-            stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
-        try:
-            code = process.wait(limit_s)
-        except subprocess.TimeoutExpired:
-            return Look(
-                stage.name, round(time.monotonic() - started, 1), "(none ended)", "hang: killed at the time limit"
-            )
-        finally:
-            _end(process)
-        output.seek(0)
-        return judged(stage.name, code, output.read(), round(time.monotonic() - started, 1))
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Nothing of a run outlives it: its process group is its own."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    try:
+        code = run(arguments, copy.folder, environment, output, limit_s)
+    except Hangs:
+        return Look(
+            round(time.monotonic() - started, 1), kind_of(stage.arguments[0]), "(none ended)", "hang: time limit"
+        )
+    return judged(code, output.read_text(errors="replace"), round(time.monotonic() - started, 1))
 
 
 def judge(copy: Copy, mutant: Mutant, seeds: int, limit_s: float) -> Verdict:
@@ -113,16 +94,21 @@ def judge(copy: Copy, mutant: Mutant, seeds: int, limit_s: float) -> Verdict:
     return verdict
 
 
-def sound(copy: Copy, mutants: Sequence[Mutant], seeds: int, limit_s: float) -> list[Look]:
-    """Every stage these mutants need, without any fault. Raises `Broken` when one does not pass: it would catch all."""
-    needed = dict.fromkeys(stage for mutant in mutants for stage in stages_of(mutant))
-    looks = []
-    for stage in needed:
-        seen = look(copy, stage, seeds, limit_s)
+def sound(copy: Copy, mutants: Sequence[Mutant], seeds: int, limit_s: float) -> float:
+    """Every stage these mutants need, without any fault; the seconds it took. Raises `Broken` when one does not pass: it
+    would catch everything."""
+    stages = {stage for mutant in mutants for stage in stages_of(mutant)}
+    seconds = 0.0
+    for servers in (False, True):
+        needed = dict.fromkeys(a for stage in stages if stage.servers is servers for a in stage.arguments)
+        paths = tuple(sorted(a for a in needed if "/" in a))
+        if not paths:
+            continue
+        seen = look(copy, Stage(paths, servers), seeds, limit_s * len(paths))
         if seen.test:
             raise Broken(f"without any fault {seen.test} fails: {seen.said}")
-        looks.append(Look(f"{stage.name}: {' '.join(stage.arguments)}", seen.seconds))
-    return looks
+        seconds += seen.seconds
+    return seconds
 
 
 def run_all(
@@ -147,5 +133,6 @@ def run_all(
                 for verdict in as_completed(verdicts):
                     told(verdicts[verdict], verdict.result())
             except BaseException:
-                pool.shutdown(wait=True, cancel_futures=True)
+                pool.shutdown(wait=False, cancel_futures=True)
+                end_all()
                 raise

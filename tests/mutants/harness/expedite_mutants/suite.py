@@ -1,16 +1,25 @@
-"""Which tests look at a mutant, in stages, the cheapest and widest first."""
+"""Which tests look at a mutant, the cheapest and widest first, and what kind of test noticed it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from expedite_mutants.mutant import MESSAGING, Mutant
+from expedite_mutants.mutant import MESSAGING, ROOT, Mutant
 
 SAGAS, SCENARIOS, UNIT, POSTGRES, KAFKA = "sagas", "scenarios", "unit", "postgres", "kafka"
 SIMULATION = (SAGAS, SCENARIOS)
-RANDOM = "tests/saga/test_saga_random.py"
+SAGA_TESTS = "tests/saga"
+RANDOM = tuple(f"{SAGA_TESTS}/test_saga_{name}.py" for name in ("random", "machine"))
 MESSAGING_TESTS = "libs/messaging/tests"
+_BEHAVIOUR = tuple(f"{MESSAGING_TESTS}/{name}.py" for name in ("test_behaviour", "test_behaviour_once"))
+_STORE = (*_BEHAVIOUR, f"{MESSAGING_TESTS}/test_messaging_store.py")
+_LANES = tuple(
+    f"{MESSAGING_TESTS}/test_{name}.py"
+    for name in ("gathering", "messaging_later", "messaging_offsets", "messaging_undecodable")
+)
+_BROKER = tuple(f"{MESSAGING_TESTS}/test_messaging_{name}.py" for name in ("rebalance", "kafka"))
+_NO_SERVERS = ("-k", "not postgres")
 # Where everything runs: memory twin and PostgreSQL.
 _BOTH = {f"{MESSAGING}/{name}.py" for name in ("engine", "tx", "collection", "masters", "cause", "handlers", "group")}
 _MEMORY = {f"{MESSAGING}/{name}.py" for name in ("memory", "bus")}
@@ -20,35 +29,48 @@ _SETTLING = "services/inventory/src/inventory/settling.py"
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One run of pytest: what it is called in the report, and what it is given."""
+    """One run of pytest and what it is given. `servers`: tests of it start PostgreSQL or Kafka."""
 
-    name: str
     arguments: tuple[str, ...]
+    servers: bool = False
 
 
 def stages_of(mutant: Mutant) -> tuple[Stage, ...]:
-    """The stages that can notice a mutant, in their order. They stop at the first that does."""
-    simulation = (Stage(SAGAS, (RANDOM,)), Stage(SCENARIOS, ("tests/saga", f"--ignore={RANDOM}")))
-    return (*(() if mutant.unseen else simulation), *_own(mutant.file))
+    """The stages that can notice a mutant, in their order: without servers first, there the simulation first."""
+    quick, real = _own(mutant.file)
+    stages = Stage((*(() if mutant.unseen else simulation()), *quick)), Stage(real, servers=True)
+    return tuple(stage for stage in stages if stage.arguments)
 
 
-def _own(file: str) -> tuple[Stage, ...]:
-    behaviour, store = f"{MESSAGING_TESTS}/test_behaviour.py", f"{MESSAGING_TESTS}/test_messaging_store.py"
+def simulation() -> tuple[str, ...]:
+    """The files of the simulation, those that go by chance first. Files, not their folder: pytest keeps their order."""
+    files = {f"{SAGA_TESTS}/{path.name}" for path in (ROOT / SAGA_TESTS).glob("test_*.py")}
+    return (*(file for file in RANDOM if file in files), *sorted(files.difference(RANDOM)))
+
+
+def _own(file: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The tests of the package a file is in: those without servers, those with."""
     if file in _MEMORY:
-        return (Stage(UNIT, (behaviour, "-k", "not postgres")),)
+        return (*_BEHAVIOUR, *_NO_SERVERS), ()
     if file in _BOTH:
-        return Stage(UNIT, (behaviour, "-k", "not postgres")), Stage(POSTGRES, (behaviour, "-k", "postgres", store))
+        return (*_BEHAVIOUR, f"{MESSAGING_TESTS}/test_masters.py", *_NO_SERVERS), _STORE
     if file in _TRANSPORT:
-        unit = ("test_gathering", "test_messaging_later", "test_messaging_offsets")
-        real = ("test_messaging_rebalance", "test_messaging_kafka")
-        return (
-            Stage(UNIT, tuple(f"{MESSAGING_TESTS}/{name}.py" for name in unit)),
-            Stage(KAFKA, tuple(f"{MESSAGING_TESTS}/{name}.py" for name in real)),
-        )
+        return _LANES, _BROKER
     if file.startswith(MESSAGING):
-        return Stage(POSTGRES, (behaviour, store)), Stage(KAFKA, (f"{MESSAGING_TESTS}/test_messaging_kafka.py",))
+        return (), (*_STORE, *_BROKER)
     if file == _SETTLING:
-        return (Stage(POSTGRES, ("services/inventory/tests/store",)),)
+        return (), ("services/inventory/tests/store",)
     parts = PurePosixPath(file).parts
     tests = f"{parts[0]}/{parts[1]}/tests"
-    return Stage(UNIT, (f"{tests}/unit",)), Stage(POSTGRES, (f"{tests}/store",))
+    return (f"{tests}/unit",), (f"{tests}/store",)
+
+
+def kind_of(test: str) -> str:
+    """What kind of test a failing one is, by where it stands and what it runs on."""
+    if test.startswith(RANDOM):
+        return SAGAS
+    if test.startswith(SAGA_TESTS):
+        return SCENARIOS
+    if test.startswith(_BROKER):
+        return KAFKA
+    return POSTGRES if "/store/" in test or "[postgres" in test or test.startswith(_STORE[-1]) else UNIT
