@@ -24,6 +24,7 @@ from notifier_story import (
 )  # fmt: skip
 
 from expedite_events import (
+    CancelRefused,
     Event,
     OrderBackordered,
     OrderClosed,
@@ -77,8 +78,6 @@ def test_two_parcels_are_two_occasions() -> None:
 
 def test_a_message_waits_for_its_customer_and_is_told_once() -> None:
     """G1: an answer that overtakes the order is not lost."""
-    from expedite_events import CancelRefused
-
     refused = CancelRefused(
         order_id=ORDER, request_id=f"{ORDER}-C1", units=ALL, answered_by="shipping", at=NOW, reason="It has left."
     )
@@ -96,6 +95,20 @@ def test_a_release_that_overtakes_its_hold_leaves_no_open_question() -> None:
     state, kinds = mails(OrderView(order_id=ORDER), held(), released(), held())
     assert kinds == ["needs_info"]
     assert status_page(state).open_holds == ()
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
+def test_a_customer_completed_while_the_order_was_held_is_told(order: tuple[int, ...]) -> None:
+    """A4 G1: the hold knew no address, the announced order does, whichever of them is heard first."""
+    nobody = held()
+    nobody = nobody.put(customer=ANNA.put(email=None))
+    refused = CancelRefused(
+        order_id=ORDER, request_id=f"{ORDER}-C1", units=ALL, answered_by="shipping", at=NOW, reason="It has left."
+    )
+    story = [nobody, refused, received(), shipped()]
+    state, kinds = mails(OrderView(order_id=ORDER), *(story[i] for i in order))
+    assert sorted(set(kinds) - {"needs_info"}) == ["cancel_refused", "receipt", "shipped"]
+    assert state.customer is not None and state.customer.email == ANNA.email
 
 
 def test_without_an_address_the_page_speaks_and_nobody_is_mailed() -> None:

@@ -10,11 +10,13 @@ from expedite_events import NO_UNITS, Customer, Problem, Units, Urgency, Value
 
 
 class Recipient(Value):
-    """What telling a customer takes, and nothing more of them (I5)."""
+    """What telling a customer takes, and nothing more of them (I5). `draft`: known from an order that was still held, whose
+    customer may yet be completed."""
 
     name: str
     email: str | None = None
     language: str = "en"
+    draft: bool = False
 
 
 class ParcelView(Value):
@@ -79,11 +81,20 @@ class OrderView(Value):
         wanted = (self.customer.language if self.customer else "en").lower()
         return "zh" if wanted.startswith("zh") else "en"
 
-    def knowing(self, customer: Customer | None) -> OrderView:
-        """Remember whom to tell: the first event that names the customer decides."""
-        if customer is None or self.customer is not None:
+    @property
+    def settled(self) -> bool:
+        """Whether it is known whom to tell, or that there is no address: a draft without one may yet be completed."""
+        return self.customer is not None and (bool(self.customer.email) or not self.customer.draft)
+
+    def knowing(self, customer: Customer | None, *, draft: bool = False) -> OrderView:
+        """Remember whom to tell: the customer of the order as it was announced or ended, which is the same in every event;
+        until one of those comes, the draft of the latest hold."""
+        final = self.customer is not None and not self.customer.draft
+        if customer is None or final:
             return self
-        return self.put(customer=Recipient(name=customer.name, email=customer.email, language=customer.language))
+        return self.put(
+            customer=Recipient(name=customer.name, email=customer.email, language=customer.language, draft=draft)
+        )
 
     def promised(self, urgency: Urgency) -> OrderView:
         """Remember the promise of the highest revision, whichever event brings it."""

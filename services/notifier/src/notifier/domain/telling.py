@@ -70,12 +70,12 @@ def _message(
 
 def tell(state: OrderView, kind: str, occasion: str, facts: Facts | None = None) -> Decision[OrderView]:
     """Tell the customer, once per occasion. Without a known customer the message waits; without an address there is
-    nobody to mail, which the status page shows."""
+    nobody to mail, which the status page shows. What the order is held for cannot wait for its end."""
     identity = message_id(state.order_id, kind, occasion)
     name = _in_order(identity, state.order_id)
     if name in state.told:
         return already_done(state)
-    if state.customer is None:
+    if state.customer is None or not (state.settled or kind == "needs_info"):
         if any((d.kind, d.occasion) == (kind, occasion) for d in state.waiting):
             return already_done(state)
         draft = Draft(kind=kind, occasion=occasion, facts=dict(facts or {}))
@@ -94,7 +94,7 @@ def tell(state: OrderView, kind: str, occasion: str, facts: Facts | None = None)
 def _and_waiting(decision: Decision[OrderView]) -> Decision[OrderView]:
     """Tell what waited for the customer to be known."""
     state = decision.state
-    if state.customer is None or not state.waiting:
+    if not state.settled or not state.waiting:
         return decision
     drafts, result = state.waiting, decision
     result = result.and_then(Decision(state.put(waiting=())))
@@ -125,7 +125,7 @@ def _(event: OrderReceived, state: OrderView) -> Decision[OrderView]:
 
 @_hear.register
 def _(event: OrderHeld, state: OrderView) -> Decision[OrderView]:
-    known = state.knowing(event.customer)
+    known = state.knowing(event.customer, draft=True)
     if any(h.hold_id == event.hold_id for h in known.holds):  # released before it was heard, or heard before
         return already_done(known)
     hold = HoldView(hold_id=event.hold_id, kind=event.kind.value, problems=event.problems, due_at=event.due_at)
