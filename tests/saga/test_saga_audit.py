@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
+from typing import Any
 
 import pytest
 from expedite_saga import World, audit
@@ -16,11 +18,14 @@ import fulfillment.domain.custody
 import inventory.domain.desk
 import inventory.domain.order
 import shipping.domain.custody
+from expedite_events import TrackingStatus
 from expedite_events.envelope import uuid7
+from expedite_messaging import Fired
 from fulfillment.store import ORDERS as FLOOR
 from inventory.store import SHELVES
 from notifier.store import MESSAGES
 from order_intake.store import ORDERS
+from shipping.store import ORDERS as LEGS
 
 
 async def finished(world: World) -> House:
@@ -87,20 +92,89 @@ def leave_a_timer(world: World) -> None:
     db.timers["label_retry", "P1", 0] = (None, 1)  # type: ignore[assignment]
 
 
+def owe_goods(world: World) -> None:
+    rows = world.engines["inventory"].db.rows[SHELVES.name]
+    key = sorted(rows)[0]
+    shelf: Any = rows[key]
+    rows[key] = shelf.put(free=shelf.free + shelf.in_count + 1, in_count=-1)
+
+
+def send_it_back_a_rank(world: World) -> None:
+    legs = world.engines["shipping"].db.rows[LEGS.name]
+    key, leg = next((k, row) for k, row in legs.items() if row.parcels)  # type: ignore[attr-defined]
+    parcel = leg.parcels[0]  # type: ignore[attr-defined]
+    phase = parcel.tracking.phase.put(status=TrackingStatus.PICKED_UP)
+    legs[key] = leg.put(parcels=(parcel.put(tracking=parcel.tracking.put(phase=phase)),))
+
+
+def take_an_order_nobody_posted(world: World) -> None:
+    rows = world.engines["order-intake"].db.rows[ORDERS.name]
+    order = next(iter(rows.values()))
+    rows["20261123-EC-000099"] = order.put(order_id="20261123-EC-000099")
+
+
+def buy_a_label_for_nobody(world: World) -> None:
+    world.carriers.labels["SP000000000000"] = 24
+
+
+def decide_twice(world: World) -> None:
+    ledger = world.engines["shipping"].db.ledger
+    ledger.append(ledger[-1])
+
+
+def speak_after_the_end(world: World) -> None:
+    ledger = world.engines["order-intake"].db.ledger
+    ledger.append(replace(next(e for e in ledger if e.row.topic == "OrderReceived"), id=uuid7()))
+
+
+def fire_early(world: World) -> None:
+    now = world.clock.now
+    world.watch.fires(Fired(uuid7(), "confirm", "A", 0, "A", now), now + timedelta(seconds=1), now)
+
+
+def fire_twice(world: World) -> None:
+    now = world.clock.now
+    for fired in [Fired(uuid7(), "confirm", "A", 0, "A", now)] * 2:
+        world.watch.fires(fired, now, now)
+
+
 @pytest.mark.parametrize(
     "breaks",
     [free_one_more, reopen, forget_a_delivery, pick_again, lose_an_event, double_an_event, forget_to_publish,
-     say_it_twice, leave_a_timer],
+     say_it_twice, leave_a_timer, owe_goods, send_it_back_a_rank, take_an_order_nobody_posted, buy_a_label_for_nobody,
+     decide_twice, speak_after_the_end, fire_early, fire_twice],
     ids=lambda f: f.__name__,
 )  # fmt: skip
 async def test_a_falsified_world_is_noticed(breaks: Callable[[World], None]) -> None:
     """D10 I4: seen red: each thing the audit looks at, falsified once in a world that was sound."""
     async with World() as world:
         house = await finished(world)
-        await audit.at_rest(world, house.planner.booked)
+        accepted = set(house.orders)
+        await audit.at_rest(world, house.planner.booked, accepted)
         breaks(world)
         with pytest.raises(Broken):
-            await audit.at_rest(world, house.planner.booked)
+            await audit.at_rest(world, house.planner.booked, accepted)
+
+
+async def test_a_timer_that_fires_after_its_cancel_is_noticed(house: House) -> None:
+    """I7: seen red: the store forgets to look whether the timer is still there."""
+    await house.planner.opens({(MUG, LON): 1})
+    order = await house.channel.places((MUG, 1))
+    await house.world.settle()
+    engine = house.world.engines["prioritizer"]
+    (identity, (row, epoch)) = next((i, found) for i, found in engine.db.timers.items() if found[0].key == order)
+    house.world.clock.now = max(house.world.clock.now, row.due_at)
+    late = next(f for f in engine.due() if f.id == row.id)
+    await house.channel.cancels(order)
+    await house.world.settle()
+    assert identity not in engine.db.timers
+    await engine.fire([late])
+    assert house.world.watch.late_scanners == 1 and not house.world.watch.broken
+    engine.db.timers[identity] = (row, epoch)
+    await engine.fire([late])
+    with pytest.raises(Broken, match="I7 a cancelled timer does not fire"):
+        audit.at_any_time(house.world)
+    house.world.watch.broken.clear()
 
 
 def deaf_fulfillment(patch: pytest.MonkeyPatch) -> None:
@@ -138,6 +212,6 @@ async def test_a_wrong_rule_is_found_by_chance(wrong: Callable[[pytest.MonkeyPat
             try:
                 await Run(seed).go()
             except AssertionError as found:
-                assert f"SAGA_SEED={seed}" in str(found)
+                assert f"expedite simulate --seed {seed}" in str(found)
                 return
     raise AssertionError("forty random sagas did not notice")

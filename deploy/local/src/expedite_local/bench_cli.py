@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from expedite_local.errors import LocalError
+from expedite_local.checkout import checkout_with
 from expedite_local.plan import parse_scale
 
 
@@ -29,7 +29,7 @@ def bench(
     label: Annotated[str, typer.Option(help="What is special about this run; goes to the JSON file.")] = "",
 ) -> None:
     """Measure: saga, express, overtake, intake, hot-sku, growth, timers, webhooks, footprint, scale. Each on a fresh system."""
-    folder = _checkout() / "bench"
+    folder = checkout_with("bench/expedite_bench", "expedite bench") / "bench"
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
     command = importlib.import_module("expedite_bench.command")
@@ -49,14 +49,3 @@ def _scale(text: str) -> tuple[str, tuple[int, ...]] | None:
     name, _, counts = text.partition("=")
     found = [parse_scale([f"{name}={count}"]) for count in counts.split(",")]
     return next(iter(found[0])), tuple(count for one in found for count in one.values())
-
-
-def _checkout() -> Path:
-    """The checkout this code runs from, or the one the person stands in."""
-    for start in (Path(__file__).resolve(), Path.cwd() / "here"):
-        for folder in start.parents:
-            if (folder / "pyproject.toml").is_file() and (folder / "bench" / "expedite_bench").is_dir():
-                return folder
-    raise LocalError(
-        "the benches are not part of the installed package: clone the repository and run `uv run expedite bench` in it"
-    )

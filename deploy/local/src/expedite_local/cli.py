@@ -33,6 +33,7 @@ from expedite_local.screen import summary, table
 from expedite_local.seed_cli import seed
 from expedite_local.send import send
 from expedite_local.services import select
+from expedite_local.simulate_cli import simulate
 
 app = typer.Typer(
     help="Expedite on this machine: real PostgreSQL and Kafka, all services, no Docker.",
@@ -113,6 +114,7 @@ def _detach(home: Home) -> None:
 app.command()(demo)
 app.command()(audit_command)
 app.command()(bench)
+app.command()(simulate)
 app.command()(send)
 app.command()(seed)
 app.add_typer(parked_app, name="parked")

@@ -1,10 +1,31 @@
 """What must be true of a world, whatever happened in it. `at_any_time` holds between any two commits, `at_rest` when nothing
-moves any more and every order has ended."""
+moves any more and every order has ended.
+
+The invariants of the reliability reference, and what checks them here:
+
+- I1 conservation: `stock_is_conserved` (shelves, movements and orders agree; booked = what came in; nothing allocated, leaving,
+  in transit or backordered at rest; what is out = what customers have).
+- I2 one terminal state, one custodian: `custodians` and `at_any_time` (never two custodians of a unit, no cancelled unit in
+  anybody's hands); `every_order_has_ended` (one terminal event, the last one of intake; every unit delivered or cancelled,
+  never both); `everybody_agrees`.
+- I3 effect once: `each_message_once`, `each_label_once`; once per event and consumer: the ids in each ledger are distinct
+  (`the_bus_is_the_ledger`), as a decision taken twice would emit its ids twice.
+- I4 no loss: `the_bus_is_the_ledger` (ledger = topics, every declared consumer took every event); `every_post_is_an_order`.
+- I5 order per owner, key and topic: `the_bus_is_the_ledger`, over first occurrences.
+- I6 idempotent intake: `orders.Orders` compares every answer for a key, byte by byte, with the first one, and the order
+  behind every repeated reference; `every_post_is_an_order` (as many orders as were posted).
+- I7 timers: `process.Watch` sees each firing and cancel as it is committed (once, never early, never after a cancel);
+  `breaches_are_late`.
+- I8 webhooks: `ranks_only_rise`; `floor.Floor` forges webhooks and compares shipping before and after.
+- I9 closure: `every_order_has_ended`, `stock_is_conserved`, `everybody_agrees`. Expedite takes no payments, so none is void.
+- I10 no leaks: `nothing_is_under_way` (queues, outboxes, effects, timers), nothing parked, postponed or kept. Connections and
+  tasks do not exist in memory; the chaos suite counts them.
+"""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
 from control_tower.store import CARDS
@@ -16,6 +37,7 @@ from expedite_events import (
     OrderState,
     Routing,
     Shipped,
+    SLABreached,
     Units,
 )
 from expedite_saga.world import World
@@ -29,6 +51,7 @@ from notifier.store import ORDERS as VIEWS
 from order_intake.store import ORDERS
 from prioritizer.store import ORDERS as URGENCY
 from shipping.domain.state import End
+from shipping.domain.tracking import RANK
 from shipping.store import ORDERS as LEGS
 
 HERE = (Status.ALLOCATED, Status.TRANSFER, Status.BACKORDERED)
@@ -63,8 +86,16 @@ def custodians(world: World) -> Iterator[tuple[str, dict[str, Units]]]:
 
 
 def at_any_time(world: World) -> None:
-    """No event parked as a bug, no unit with two custodians, nothing cancelled in somebody's hands, no negative shelf."""
-    demand(not bugs(world), "nothing is parked as a bug", *bugs(world))
+    """No event parked as a bug, no unit with two custodians, nothing cancelled in somebody's hands, no negative shelf, no
+    parcel that went back a rank, no timer that fired early, twice, or after its cancel."""
+    found = bugs(world)
+    demand(not found, "nothing is parked as a bug", *found)
+    ranks_only_rise(world)
+    if world.watch.broken:
+        raise Broken(world.watch.broken[0])
+    for shelf in world.rows("inventory", SHELVES):
+        least = min(shelf.free, shelf.allocated, shelf.leaving, shelf.in_transit, shelf.in_count, shelf.quality_check)
+        demand(least >= 0, "I1 no bucket of a shelf is negative", shelf)
     cancelled = {order.order_id: order.cancelled for order in world.rows("order-intake", ORDERS)}
     for order_id, held in custodians(world):
         seen = Units()
@@ -95,8 +126,17 @@ def bugs(world: World) -> list[str]:
     ]  # fmt: skip
 
 
-async def at_rest(world: World, booked: Mapping[str, int]) -> None:
-    """Everything at once: I1, I2, I3, I4, I5, I9, I10. `booked` is what came in by SKU, as the saga counted it."""
+def ranks_only_rise(world: World) -> None:
+    """I8: a parcel's phase never goes back."""
+    for leg in world.rows("shipping", LEGS):
+        for parcel in leg.parcels:
+            if parcel.tracking.phase is not None:
+                world.watch.reaches(parcel.parcel_id, RANK[parcel.tracking.phase.status])
+
+
+async def at_rest(world: World, booked: Mapping[str, int], accepted: Set[str] | None = None) -> None:
+    """Everything at once. `booked` is what came in by SKU, as the saga counted it; `accepted` the orders that channels were
+    told, when they noted them."""
     at_any_time(world)
     demand(not world.parked, "nothing is parked", *world.parked)
     nothing_is_under_way(world)
@@ -104,7 +144,41 @@ async def at_rest(world: World, booked: Mapping[str, int]) -> None:
     everybody_agrees(world)
     await stock_is_conserved(world, booked)
     each_message_once(world)
+    each_label_once(world)
+    breaches_are_late(world)
     the_bus_is_the_ledger(world)
+    if accepted is not None:
+        every_post_is_an_order(world, accepted)
+
+
+def every_post_is_an_order(world: World, accepted: Set[str]) -> None:
+    """I4, I6: each order a channel was told exists, and nobody else's does."""
+    there = {order.order_id for order in world.rows("order-intake", ORDERS)}
+    demand(there == accepted, "I4 every post has an order, and every order was posted", there ^ accepted)
+
+
+def each_label_once(world: World) -> None:
+    """I3: no carrier sold a label that nobody uses and nobody gave back, and no parcel has two."""
+    used = Counter(
+        parcel.label.tracking_number
+        for leg in world.rows("shipping", LEGS)
+        for parcel in leg.parcels
+        if parcel.label is not None
+    )
+    demand(all(n == 1 for n in used.values()), "I3 a label is on one parcel", used.most_common(3))
+    extra = len(world.carriers.labels) - len(used.keys() & world.carriers.labels.keys())
+    demand(
+        extra <= len(world.carriers.voided),
+        "I3 labels that nobody uses are given back",
+        extra,
+        len(world.carriers.voided),
+    )
+
+
+def breaches_are_late(world: World) -> None:
+    """I7: no breach is told before its time, and each level of a clock once."""
+    for event in world.said(SLABreached):
+        demand(event.breached_at >= event.due_at, "I7 no breach before its time", event)
 
 
 def nothing_is_under_way(world: World) -> None:
@@ -120,10 +194,13 @@ def every_order_has_ended(world: World) -> None:
     """I2, I9: closed or cancelled, once; each unit delivered or cancelled, never both; each request answered per unit;
     nothing cancelled that nobody asked for."""
     ends = Counter(e.key for e in world.envelopes(OrderCancelled, OrderClosed))
+    last = {e.key: e.event for e in world.engines["order-intake"].db.ledger}
     for order in world.rows("order-intake", ORDERS):
         number = order.order_id
         demand(order.ended is not None, "I9 every order ends", number, order.state, order.units - order.out)
         demand(ends[number] == 1, "I2 one terminal event", number, ends[number])
+        said = last.get(number)
+        demand(isinstance(said, OrderCancelled | OrderClosed), "I2 nothing follows the terminal event", number, said)
         demand(order.units == order.delivered | order.cancelled, "I2 every unit is accounted for", order)
         demand(not order.delivered & order.cancelled, "I2 delivered or cancelled", number)
         demand(order.ended == "cancelled" or bool(order.delivered), "I2 closed orders delivered something", number)
@@ -208,8 +285,9 @@ def the_bus_is_the_ledger(world: World) -> None:
     the first occurrences are in the order of their commits."""
     sent = [e.id for e in world.bus.log]
     demand(len(sent) == len(set(sent)), "I4 no event twice")
-    ledger = {e.id for engine in world.engines.values() for e in engine.db.ledger}
-    demand(set(sent) == ledger, "I4 ledger and topics hold the same events")
+    decided = [e.id for engine in world.engines.values() for e in engine.db.ledger]
+    demand(len(decided) == len(set(decided)), "I3 no decision is taken twice")
+    demand(set(sent) == set(decided), "I4 ledger and topics hold the same events")
     last: dict[tuple[str, str, str], int] = {}
     for envelope in world.bus.log:
         for service in envelope.hearers:

@@ -7,16 +7,11 @@ same code always says the same. They change only when a contract or a decision c
 from __future__ import annotations
 
 import json
-import os
-import random
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
-from unittest.mock import patch
 
 from jsonschema import Draft202012Validator, FormatChecker
 
@@ -26,6 +21,7 @@ from expedite_events.documents import schema
 from expedite_events.envelope import Envelope, decode, encode
 from expedite_messaging import Handlers
 from expedite_messaging.memory import Database
+from expedite_saga.ids import fixed_chance
 from expedite_saga.masters import LON, MAN, MUG, PRODUCTS, RING, customer
 from expedite_saga.people import House
 from expedite_saga.world import World, copied
@@ -80,22 +76,6 @@ class Listening(World):
             await deliver(envelopes)
 
         engine.deliver = listening
-
-
-@contextmanager
-def fixed_chance(world_now: Any) -> Iterator[None]:
-    """Ids and trace ids come from a fixed seed, their times from the business clock."""
-    r = random.Random(20261123)
-    ticks = iter(range(1, 10**9))
-
-    def time_ns() -> int:
-        return int(world_now().timestamp() * 1000 + next(ticks)) * 1_000_000
-
-    with (
-        patch.object(os, "urandom", r.randbytes),
-        patch("expedite_events.envelope.time", SimpleNamespace(time_ns=time_ns)),
-    ):
-        yield
 
 
 async def record() -> Recording:

@@ -54,6 +54,10 @@ PEOPLE: dict[str, dict[str, Any]] = {
 
 CHANNEL = "web"
 CHANNEL_BODY = {"code": "EC", "owner": "lena", "high_value_limit": "5000", "urgent_methods": ["NEXT_DAY"]}
+SHOPS: dict[str, dict[str, Any]] = {
+    "shop": {"code": "SH", "owner": "lena", "format": "shopify", "urgent_methods": ["EXPRESS_NEXT_DAY"]},
+    "woo": {"code": "WC", "owner": "lena", "format": "woocommerce", "urgent_methods": ["express_24"]},
+}
 
 
 def carrier_bodies(base_url: str) -> dict[str, dict[str, Any]]:

@@ -6,13 +6,13 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
-from expedite_messaging.memory import Database
 from expedite_saga import masters
+from expedite_saga.ids import fixed_chance
 from expedite_saga.masters import CHANNEL, CHANNEL_BODY, PEOPLE, PRODUCTS, WAREHOUSE_BODIES, carrier_bodies, customer
-from expedite_saga.world import CARRIERS_URL, World
+from expedite_saga.world import CARRIERS_URL, Snapshot, World
 
 Stock = Mapping[tuple[str, str], int]  # (SKU, warehouse) -> pieces
-_OPENED: dict[str, Database] = {}  # the usual house, just opened
+_OPENED: list[Snapshot] = []  # the usual house, just opened
 
 
 class Planner:
@@ -28,13 +28,17 @@ class Planner:
     async def opens(self, stock: Stock, *, products: list[dict[str, Any]] | None = None) -> None:
         """The house opens: warehouses, carriers, people, products, a channel, and this stock. Houses that open alike
         begin as copies of the first one."""
-        usual = products is None
-        if usual and _OPENED:
-            self.world.begin_from(_OPENED)
+        if products is not None:
+            await self._loads(products)
         else:
-            await self._loads(PRODUCTS if products is None else products)
-            if usual:
-                _OPENED.update(self.world.copy())
+            if not _OPENED:
+                # With ids of its own: a run that comes first draws the same ones as any other.
+                with fixed_chance(lambda: self.world.clock.now):
+                    await self._loads(PRODUCTS)
+                    for channel_id, body in masters.SHOPS.items():
+                        await self.world.ok("order-intake", "PUT", f"/channels/{channel_id}", body)
+                _OPENED.append(self.world.copy())
+            self.world.begin_from(_OPENED[0])
         await self.books(stock)
         await self.world.settle()
 

@@ -7,12 +7,12 @@ seated at a time: the apps are built once per process and belong to the world th
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from email.message import EmailMessage
 from functools import cache
 from types import TracebackType
 from typing import Any, Self
@@ -36,14 +36,13 @@ from expedite_events.envelope import Envelope, decode, encode
 from expedite_local.carriers import app as carriers_app
 from expedite_local.carriers import world as carriers_world
 from expedite_local.carriers.rates import profiles
-from expedite_messaging import Collection, EffectCall, EffectResult, GaveUp, Transient
-from expedite_messaging.bus import MemoryBus
+from expedite_messaging import Collection, EffectCall, EffectResult, GaveUp, Group, Transient
 from expedite_messaging.memory import Database, MemoryClock, MemoryEngine
 from expedite_messaging.tx import as_json
-from notifier.api import link_to
+from expedite_saga.borders import CarrierClock, Mailbox, PostBag, Router
+from expedite_saga.bus import SagaBus
+from expedite_saga.process import Crash, Process, Watch
 from notifier.domain.telling import EMAIL
-from notifier.effects import compose
-from notifier.settings import settings as mail_settings
 from shipping import effects as carrier_effects
 from shipping.quotes import KEPT
 from shipping.settings import ShippingSettings
@@ -63,26 +62,9 @@ SPECS: Mapping[str, ServiceSpec] = {
 START = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)  # a Monday
 URLS = {name: f"http://{name}.test" for name in SPECS}
 CARRIERS_URL = "http://carriers.test"
+_GROUP: dict[str, Any] = Group.__init__.__kwdefaults__ or {}
 _SECRETS = secrets_for({"test": ["*"], "carriers": ["read"]})
 _SECRETS["webhooks"] = {**_SECRETS["webhooks"], "city-dash": _SECRETS["webhooks"]["swift-post"]}
-
-
-class Crash(BaseException):
-    """The process dies here. Not an `Exception`: nothing in the process may catch it."""
-
-
-class CarrierClock(carriers_world.Clock):
-    """The carriers' clock is the saga's own."""
-
-    def __init__(self, clock: MemoryClock) -> None:
-        super().__init__(speed=1.0, real=lambda: 0.0)
-        self._clock = clock
-
-    def now(self) -> datetime:
-        return self._clock.now
-
-    def set(self, business: datetime) -> None:
-        """Shipping tells the time it is anyway."""
 
 
 @dataclass(frozen=True)
@@ -124,38 +106,10 @@ def seats() -> Mapping[str, Seat]:
     return made
 
 
-class Router(httpx.AsyncBaseTransport):
-    """Sends a request to the app that answers at its host: the network between services and the outside."""
-
-    def __init__(self, apps: Mapping[str, Any]) -> None:
-        self._transports = {httpx.URL(url).host: httpx.ASGITransport(app) for url, app in apps.items()}
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        return await self._transports[request.url.host].handle_async_request(request)
-
-
-class Mailbox:
-    """Where SMTP would take a message: composed as it goes over the wire, then kept. `short`: without its text, which
-    takes longer to write than to decide."""
-
-    def __init__(self, clock: MemoryClock, *, short: bool) -> None:
-        self._clock, self._short = clock, short
-        self.mails: list[EmailMessage] = []
-
-    async def __call__(self, call: EffectCall) -> dict[str, Any]:
-        data = dict(call.data)
-        link = link_to(URLS["notifier"], _SECRETS["link_secret"], data["order_id"])
-        self.mails.append(_envelope(data) if self._short else compose(data, link, mail_settings, self._clock.now))
-        return {"message_id": data["message_id"]}
-
-    def of(self, order_id: str, audience: str = "customer") -> list[str]:
-        """The kinds of messages about an order, one per Message-ID, in the order they first left."""
-        seen: dict[str, str] = {}
-        for mail in self.mails:
-            to_staff = mail["To"].addresses[0].domain == "expedite.example"
-            if mail["X-Expedite-Order"] == order_id and to_staff == (audience == "staff"):
-                seen.setdefault(mail["Message-ID"], mail["X-Expedite-Kind"])
-        return list(seen.values())
+def _quiet_deaths(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What a dead process left undone is nobody's mistake."""
+    if not isinstance(context.get("exception"), Crash):
+        loop.default_exception_handler(context)
 
 
 def copied(db: Database) -> Database:
@@ -175,46 +129,59 @@ def copied(db: Database) -> Database:
     )
 
 
-def _envelope(data: Mapping[str, Any]) -> EmailMessage:
-    """A message without text."""
-    mail = EmailMessage()
-    mail["To"], mail["Message-ID"] = data["to"], f"<{data['message_id']}@expedite.example>"
-    mail["X-Expedite-Order"], mail["X-Expedite-Kind"] = data["order_id"], data["kind"]
-    mail["X-Expedite-Occasion"] = data["occasion"]
-    return mail
+@dataclass(frozen=True)
+class Snapshot:
+    """What all services of a world had committed, and what was on the bus."""
+
+    databases: Mapping[str, Database]
+    sent: tuple[Envelope, ...]
 
 
 class World:
     """All services of one saga. `async with World() as world` stands for a system without data."""
 
     def __init__(self, now: datetime = START, *, seed: int = 0, short_mails: bool = False) -> None:
-        self.clock = MemoryClock(now)
-        self.engines = {
-            name: MemoryEngine(replace(spec.handlers, performers={}), self.clock) for name, spec in SPECS.items()
-        }
-        self.bus = MemoryBus(list(self.engines.values()))
-        self.mail = Mailbox(self.clock, short=short_mails)
+        self.clock, self.watch = MemoryClock(now), Watch()
+        self.mail = Mailbox(self.clock, URLS["notifier"], _SECRETS["link_secret"], short=short_mails)
         self._slow: list[tuple[str, str]] = []  # (topic, consumer) that nothing is delivered from now
-        apps = {URLS[name]: seat.app for name, seat in seats().items()}
+        self.post = PostBag({URLS[name]: seat.app for name, seat in seats().items()})
         self.carriers = carriers_world.World(
-            profiles(), httpx.AsyncClient(transport=Router(apps), trust_env=False), URLS["shipping"], _SECRETS,
+            profiles(), httpx.AsyncClient(transport=self.post, trust_env=False), URLS["shipping"], _SECRETS,
             CarrierClock(self.clock), seed,
         )  # fmt: skip
         carriers, self.carrier_http = carriers_seat()
         carriers.state.world = self.carriers
-        http = httpx.AsyncClient(transport=Router({CARRIERS_URL: carriers}), trust_env=False)
-        for name, seat in seats().items():
-            runtime = seat.take(self.engines[name], http)
-            if name == "shipping":
-                carrier_effects.bind(self.engines[name].handlers, runtime)
-                KEPT.clear()
-                KEPT.valid_s = ShippingSettings.model_fields["quote_valid_s"].default
-        self.engines["notifier"].handlers.performs(EMAIL, self.mail)
+        self._http = httpx.AsyncClient(transport=Router({CARRIERS_URL: carriers}), trust_env=False)
+        self.engines = {name: self._process(name, Database()) for name in SPECS}
+        self.bus = SagaBus(list(self.engines.values()))
+
+    def _process(self, service: str, db: Database) -> Process:
+        """A process of a service that knows only what is committed; it answers people and performs effects from now."""
+        process = Process(replace(SPECS[service].handlers, performers={}), self.clock, self.watch, db)
+        runtime = seats()[service].take(process, self._http)
+        if service == "shipping":
+            carrier_effects.bind(process.handlers, runtime)
+            KEPT.clear()
+            KEPT.valid_s = ShippingSettings.model_fields["quote_valid_s"].default
+            KEPT._clock = lambda: self.clock.now.timestamp()
+        if service == "notifier":
+            process.handlers.performs(EMAIL, self.mail)
+        return process
+
+    def restart(self, service: str) -> None:
+        """The process dies, another one starts: from what was committed, and nothing else. Whatever the dead one still
+        tries to do fails."""
+        dead = self.engines[service]
+        dead.dead = True
+        self.engines[service] = self.bus.engines[service] = self._process(service, dead.db)
 
     async def __aenter__(self) -> Self:
         self._logging = structlog.get_config()
         # Every request of thousands would be a log line.
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+        # Requests come one by one here: a group that waits for others would only wait.
+        self._window_s, _GROUP["window_s"] = _GROUP["window_s"], 0.0
+        asyncio.get_running_loop().set_exception_handler(_quiet_deaths)
         return self
 
     async def __aexit__(
@@ -223,17 +190,19 @@ class World:
         for engine in self.engines.values():
             engine.before_commit = lambda: None
         structlog.configure(**self._logging)
+        _GROUP["window_s"] = self._window_s
 
-    def copy(self) -> dict[str, Database]:
+    def copy(self) -> Snapshot:
         """What is committed now; documents never change, so only the books that hold them are copied."""
         assert not self.bus.relay() and not self.bus.ready(), "copies are made at rest"
-        return {name: copied(engine.db) for name, engine in self.engines.items()}
+        sent = tuple([decode(*encode(e)) for engine in self.engines.values() for e in engine.db.ledger])
+        return Snapshot({name: copied(engine.db) for name, engine in self.engines.items()}, sent)
 
-    def begin_from(self, copies: Mapping[str, Database]) -> None:
+    def begin_from(self, snapshot: Snapshot) -> None:
         """Begin where another world was copied. What was on the bus counts as sent."""
         for name, engine in self.engines.items():
-            engine.db = copied(copies[name])
-        self.bus.log = [decode(*encode(e)) for engine in self.engines.values() for e in engine.db.ledger]
+            engine.db = copied(snapshot.databases[name])
+        self.bus.begin_with(snapshot.sent)
 
     # -- reading
 
@@ -278,8 +247,9 @@ class World:
     async def call(
         self, service: str, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
     ) -> httpx.Response:
-        """One HTTP request to a service; its own failure fails the saga."""
-        response = await seats()[service].client.request(method, path, json=body, headers=headers)
+        """One HTTP request to a service, with JSON or these bytes; its own failure fails the saga."""
+        said: dict[str, Any] = {"content": body} if isinstance(body, bytes) else {"json": body}
+        response = await seats()[service].client.request(method, path, headers=headers, **said)
         assert response.status_code < 500, f"{method} {service}{path} {body}: {response.status_code} {response.text}"
         return response
 
