@@ -26,7 +26,7 @@ from expedite_saga.shrink import Shrinker, told
 from expedite_saga.world import copied
 from typer.testing import CliRunner
 
-import shipping.domain.custody
+import inventory.domain.desk
 from expedite_events import OrderReceived
 from expedite_local.cli import app
 from expedite_local.errors import LocalError
@@ -150,9 +150,13 @@ def test_a_plan_replays_the_steps_it_names() -> None:
 # -- failures are explained
 
 
-def obliging(patch: pytest.MonkeyPatch) -> None:
-    """Shipping hands over what should be put back."""
-    patch.setattr(shipping.domain.custody, "why_not", lambda leg, parcel: None)
+def greedy(patch: pytest.MonkeyPatch) -> None:
+    """Inventory never gives back what a cancelled order held."""
+    move = inventory.domain.desk.Desk.move
+    patch.setattr(
+        inventory.domain.desk.Desk, "move",
+        lambda self, units, w, source, target: None if target == "free" else move(self, units, w, source, target),
+    )  # fmt: skip
 
 
 async def first_failure(wrong: Callable[[pytest.MonkeyPatch], None], patch: pytest.MonkeyPatch) -> int:
@@ -166,18 +170,19 @@ async def first_failure(wrong: Callable[[pytest.MonkeyPatch], None], patch: pyte
 
 
 async def test_a_failure_is_explained_by_its_guilty_step() -> None:
-    """A8 F2: a planted defect: what is left of five hundred steps is an order, its cancel and the hand-over that should have
-    been refused, and the command that does just these again fails alike."""
+    """A8 D10: a planted defect: what is left of five hundred steps is an order and the cancel whose units were not given back,
+    and the command that does just these again fails alike."""
     with pytest.MonkeyPatch.context() as patch:
-        seed = await first_failure(obliging, patch)
+        seed = await first_failure(greedy, patch)
         found = await Shrinker(seed, 40.0).shrink()
         assert found is not None
         said = told(found)
-        assert len(found.steps) < found.whole / 8, said
-        assert "hand-over" in said and "cancel" in said and "placed" in said, said
-        assert found.failure.invariant in said and found.orders[0] in said
-        assert f"uv run expedite simulate --seed {seed} --steps {','.join(map(str, found.steps))}" in said
-        again = await Shrinker(seed, 0.0).shrink(chosen(plan(seed), ",".join(map(str, found.steps))))
+        assert len(found.steps) <= 12 < found.whole / 8, said
+        assert "/cancel" in said or "cancels" in said, said
+        assert "placed" in said and found.failure.what in said and f"events of {found.orders[0]}" in said
+        numbers = ",".join(map(str, found.steps))
+        assert f"uv run expedite simulate --seed {seed} --steps {numbers}" in said
+        again = await Shrinker(seed, 0.0).shrink(chosen(plan(seed), numbers))
         assert again is not None and again.failure.invariant == found.failure.invariant
     assert await Shrinker(seed, 0.0).shrink(found.steps) is None, "without the defect nothing is wrong with these steps"
 

@@ -105,6 +105,9 @@ class Run:
             self.hands.begin(step)
             try:
                 await self.take(step)
+            except Exception as error:
+                self.trail.append(f"  here it breaks: {type(error).__name__}: {error}"[:400])
+                raise
             finally:
                 self.seen.append((step, self.trail[before:]))
             self.met["steps"] += 1

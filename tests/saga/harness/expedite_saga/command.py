@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import multiprocessing
 import os
@@ -64,6 +65,10 @@ def run(options: Options, say: Callable[[str], None] = print) -> int:
 def simulate(seeds: list[int]) -> Tally:
     """Run these seeds, one after another, in this process."""
 
+    # What was imported lives to the end: the collector need not walk it again for every few objects of a run.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+
     async def every() -> Tally:
         tally = Tally()
         for seed in seeds:
@@ -103,12 +108,13 @@ def _many(options: Options, say: Callable[[str], None]) -> int:
 def _spread(options: Options, workers: int) -> Iterator[Tally]:
     """Parts as they are done."""
     seeds = list(range(options.first, options.first + options.seeds))
+    progress = Progress(len(seeds))
     chunks = [seeds[at : at + CHUNK] for at in range(0, len(seeds), CHUNK)]
     if workers == 1 or len(chunks) == 1:
         for done, chunk in enumerate(chunks):
             yield simulate(chunk)
-            _progress(min((done + 1) * CHUNK, len(seeds)), len(seeds))
-        _progress_ends()
+            progress.at(min((done + 1) * CHUNK, len(seeds)))
+        progress.ends()
         return
     spawn = multiprocessing.get_context("spawn")  # event loops and apps of this process are none of theirs
     with ProcessPoolExecutor(min(workers, len(chunks)), mp_context=spawn) as pool:
@@ -120,21 +126,30 @@ def _spread(options: Options, workers: int) -> Iterator[Tally]:
                 part = future.result()
                 done_seeds += part.seeds
                 yield part
-            _progress(done_seeds, len(seeds))
-    _progress_ends()
+            progress.at(done_seeds)
+    progress.ends()
 
 
-def _progress(done: int, of: int) -> None:
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r{done} of {of} seeds")
+class Progress:
+    """Says on standard error how far it is: in place on a terminal, else a line every ten seconds."""
+
+    def __init__(self, of: int) -> None:
+        self.of, self.terminal = of, sys.stderr.isatty()
+        self.started = self._said = time.monotonic()
+
+    def at(self, done: int) -> None:
+        now = time.monotonic()
+        if not self.terminal and now - self._said < 10.0:
+            return
+        self._said = now
+        left = (now - self.started) / done * (self.of - done)
+        text = f"{done} of {self.of} seeds, about {left:.0f} s more"
+        sys.stderr.write(f"\r{text:<60}" if self.terminal else f"{text}\n")
         sys.stderr.flush()
-    elif done == of or (done // CHUNK) % 16 == 0:
-        sys.stderr.write(f"{done} of {of} seeds\n")
 
-
-def _progress_ends() -> None:
-    if sys.stderr.isatty():
-        sys.stderr.write("\r" + " " * 40 + "\r")
+    def ends(self) -> None:
+        if self.terminal:
+            sys.stderr.write(f"\r{'':<60}\r")
 
 
 def report(tally: Tally, took: float, workers: int) -> str:

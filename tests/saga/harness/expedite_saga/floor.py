@@ -94,7 +94,7 @@ class Floor:
              "scan_id": self.hands.token("scan")}
             for x in lines
         ]  # fmt: skip
-        packs = orderly or r.random() < 0.6
+        packs = orderly or r.random() < 0.45
         if not orderly and (scans or packs) and r.random() < 0.15:
             await self._conveyor(task, by, scans, packs)
             return

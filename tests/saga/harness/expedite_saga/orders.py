@@ -129,7 +129,7 @@ class Orders:
         planned = PlannedOrder(
             reference=hands.token(format_), channel="shop" if format_ == "shopify" else "woo", format=format_,
             person=person, lines=tuple(Line(sku, sku.title(), r.randint(1, 3), Decimal("9.50")) for sku in skus),
-            urgent=r.random() < 0.3, custom=r.random() < 0.1, paid=r.random() < 0.8,
+            urgent=r.random() < 0.3, custom=r.random() < 0.1, paid=r.random() < 0.6,
             missing=r.choice(("postcode", *([None] * 5))),
         )  # fmt: skip
         if r.random() < 0.06:  # its end is told before its beginning

@@ -79,9 +79,9 @@ def _wishes(r: random.Random, placed: int, horizon: int = 300) -> Iterable[tuple
     }
     for kind, share in often.items():
         if r.random() < share:
-            yield kind, placed + r.choice((0, r.randint(0, horizon)))
+            yield kind, placed + r.choice((0, 1, 1, 1)) * r.randint(0, horizon)
     for _ in range(r.choice((0, 0, 1, 1, 2))):
-        yield "reduce", placed + r.choice((0, r.randint(0, horizon)))
+        yield "reduce", placed + r.choice((0, 1, 1, 1)) * r.randint(0, horizon)
     if r.random() < 0.15:  # at once, before anybody heard of the order
         yield "raise", placed
 

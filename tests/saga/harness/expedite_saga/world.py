@@ -8,12 +8,14 @@ seated at a time: the apps are built once per process and belong to the world th
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from importlib.util import find_spec
 from types import TracebackType
 from typing import Any, Self
 
@@ -62,6 +64,8 @@ SPECS: Mapping[str, ServiceSpec] = {
 START = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)  # a Monday
 URLS = {name: f"http://{name}.test" for name in SPECS}
 CARRIERS_URL = "http://carriers.test"
+if find_spec("sniffio") is None:
+    sys.modules["sniffio"] = None  # type: ignore[assignment]  # httpx looks for it in every folder, for every request
 _GROUP: dict[str, Any] = Group.__init__.__kwdefaults__ or {}
 _SECRETS = secrets_for({"test": ["*"], "carriers": ["read"]})
 _SECRETS["webhooks"] = {**_SECRETS["webhooks"], "city-dash": _SECRETS["webhooks"]["swift-post"]}
