@@ -12,7 +12,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 import pytest
-from expedite_saga import audit
+from expedite_saga import audit, promises
 from expedite_saga.borders import webhook_name
 from expedite_saga.chance import Run
 from expedite_saga.floor import LATE_MINUTES, SAYS
@@ -275,6 +275,7 @@ class Sagas(RuleBasedStateMachine):
     @invariant()
     def holds_at_any_time(self) -> None:
         audit.at_any_time(self.world)
+        promises.at_any_time(self.world)
 
     def teardown(self) -> None:
         try:

@@ -16,7 +16,7 @@ from typing import Any
 from expedite_events import CATALOGUE
 from expedite_events.envelope import Envelope
 from expedite_messaging import EffectResult, Fired, Handlers
-from expedite_saga import audit
+from expedite_saga import audit, promises
 from expedite_saga.acts import Acts
 from expedite_saga.floor import Floor
 from expedite_saga.hands import Hands
@@ -96,6 +96,7 @@ class Run:
         self.hands.begin(Step(ENDING, "end", self.seed, calm=True))
         await self.to_rest()
         await audit.at_rest(self.world, self.house.planner.booked, self.acts.orders.accepted)
+        promises.at_rest(self.world)
 
     async def _all(self, world: World) -> None:
         await self.opens(world)
@@ -113,6 +114,7 @@ class Run:
             self.met["steps"] += 1
             if done % self.audit_every == 0:
                 audit.at_any_time(self.world)
+                promises.at_any_time(self.world)
         await self.ends()
 
     # -- one step
