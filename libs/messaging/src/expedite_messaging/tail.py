@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from expedite_events import CATALOGUE
+from expedite_messaging.access import client_options
 from expedite_messaging.admin import Place, partitions_of
 from expedite_messaging.cause import RawRecord
 
@@ -35,6 +36,7 @@ class Tail:
     async def __aenter__(self) -> Self:
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=self.bootstrap,
+            **client_options(),
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             isolation_level="read_committed",
