@@ -68,7 +68,7 @@ async def test_events_of_others_are_parked_not_believed(system: System, producer
 
         def parked() -> dict[str, str]:
             items = floor.get("/admin/parked", params={"limit": 1000}).json()["items"]
-            return {item["key"]: item["events"][0]["reason"] for item in items}
+            return {item["key"]: item["reason"] or "" for item in items}
 
         found = eventually(lambda: (p := parked()).keys() >= keys.keys() and p, "the forged events parked")
         for order_id in keys:
