@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -18,6 +19,10 @@ from expedite_messaging.cause import RawRecord
 
 FETCH_BYTES = 4 * 1024 * 1024
 STALL_S = 30.0
+START_S = 30.0
+ANSWER_S = 10.0
+"""Real seconds a broker may take to answer: the client itself would wait for longer than anybody wants to wait for it."""
+STOP_S = 5.0
 
 
 class Away(Exception):
@@ -44,23 +49,27 @@ class Tail:
             max_partition_fetch_bytes=FETCH_BYTES // 16,
         )
         try:
-            await self._consumer.start()
-            known = await self._consumer.topics()
-            self._places = [
-                TopicPartition(name, number)
-                for name in self.topics
-                if name in known
-                for number in sorted(await partitions_of(self._consumer, name))
-            ]
-            self._consumer.assign(self._places)
-            self.begins: dict[Place, int] = _plain(await self._consumer.beginning_offsets(self._places))
-            for place in self._places:
-                at = (place.topic, place.partition)
-                self._consumer.seek(place, max(self._from.get(at, 0), self.begins[at]))
+            async with asyncio.timeout(START_S):
+                await self._start()
         except (KafkaError, OSError, TimeoutError) as error:
             await self._stop()
             raise Away(f"{type(error).__name__}: {error}") from error
         return self
+
+    async def _start(self) -> None:
+        await self._consumer.start()
+        known = await self._consumer.topics()
+        self._places = [
+            TopicPartition(name, number)
+            for name in self.topics
+            if name in known
+            for number in sorted(await partitions_of(self._consumer, name))
+        ]
+        self._consumer.assign(self._places)
+        self.begins: dict[Place, int] = _plain(await self._consumer.beginning_offsets(self._places))
+        for place in self._places:
+            at = (place.topic, place.partition)
+            self._consumer.seek(place, max(self._from.get(at, 0), self.begins[at]))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -69,7 +78,7 @@ class Tail:
 
     async def _stop(self) -> None:
         with suppress(Exception):
-            await self._consumer.stop()
+            await asyncio.wait_for(self._consumer.stop(), STOP_S)
 
     async def poll(self, limit: int, wait_ms: int) -> list[RawRecord]:
         """The next records, at most `limit`, per partition in order; none when none come within `wait_ms`."""
@@ -89,13 +98,18 @@ class Tail:
     async def ends(self) -> dict[Place, int]:
         """Where every partition ends now."""
         try:
-            return _plain(await self._consumer.end_offsets(self._places))
+            async with asyncio.timeout(ANSWER_S):
+                return _plain(await self._consumer.end_offsets(self._places))
         except (KafkaError, OSError, TimeoutError) as error:
             raise Away(f"{type(error).__name__}: {error}") from error
 
     async def positions(self) -> dict[Place, int]:
         """Up to where every partition was read."""
-        return {(p.topic, p.partition): await self._consumer.position(p) for p in self._places}
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                return {(p.topic, p.partition): await self._consumer.position(p) for p in self._places}
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise Away(f"{type(error).__name__}: {error}") from error
 
     def must_hear(self, behind: int) -> None:
         """Raises `Away` when records wait but none came for long: a broker's restart can leave a reader deaf (P9)."""
