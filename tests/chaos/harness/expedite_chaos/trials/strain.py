@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import psutil
 from aiokafka import AIOKafkaProducer
 
 from expedite_chaos import cgroups
@@ -105,11 +106,12 @@ async def memory_cap(on: Field) -> Bite:
     workers = [p for p in on.snapshot.processes if p.role in ("standard", "express")]
     with ExitStack() as stack:
         groups: dict[str, Path] = {}
+        held: dict[str, int] = {}
         for process in workers:
             folder = stack.enter_context(cgroups.group("memory", []))
-            # What the process has already counts too.
-            (folder / "memory.move_charge_at_immigrate").write_text("3")
-            (folder / "memory.limit_in_bytes").write_text(str(MEMORY_MB * 2**20))
+            # A group counts what is taken from now on; what the process has already is its own share of memory.
+            held[process.name] = psutil.Process(process.pid).memory_full_info().pss
+            (folder / "memory.limit_in_bytes").write_text(str(MEMORY_MB * 2**20 - held[process.name]))
             (folder / "cgroup.procs").write_text(str(process.pid))
             groups[process.name] = folder
         await _again(on, BACKLOG)
@@ -121,7 +123,8 @@ async def memory_cap(on: Field) -> Bite:
             await asyncio.sleep(1.0)
         drained_s = time.monotonic() - began
         peak = {
-            name: int((folder / "memory.max_usage_in_bytes").read_text()) / 2**20 for name, folder in groups.items()
+            name: (held[name] + int((folder / "memory.max_usage_in_bytes").read_text())) / 2**20
+            for name, folder in groups.items()
         }
         died = [p.name for p in on.snapshot.processes if p.name in groups and p.pid != _pid(workers, p.name)]
     highest = max(peak, key=lambda name: peak[name])
