@@ -66,7 +66,7 @@ class Gateway:
     async def open(self) -> None:
         path = os.pathsep.join(filter(None, (str(_HARNESS), os.environ.get("PYTHONPATH"))))
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "expedite_chaos.linked"),
+            *(sys.executable, "-c", f"from {__name__} import serve; serve()"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": path},
@@ -154,5 +154,6 @@ async def main() -> None:
         await link.close()
 
 
-if __name__ == "__main__":
+def serve() -> None:
+    """The gateway's process."""
     asyncio.run(main())
