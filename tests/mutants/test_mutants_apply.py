@@ -75,7 +75,7 @@ def test_what_pytest_says_is_read_right() -> None:
     assert (failed.test, failed.said) == ("a/test_b.py::test_c[x]", "AssertionError: I3 twice")
     assert judged(2, "ERROR a/test_b.py - NameError: x\n", 1.0).test == "a/test_b.py"
     hung = judged(
-        "unit", 1, "E Failed: Timeout (>240.0s) from pytest-timeout.\nFAILED a.py::t - Failed: Timeout (>240.0s)", 1.0
+        1, "E Failed: Timeout (>240.0s) from pytest-timeout.\nFAILED a.py::t - Failed: Timeout (>240.0s)", 1.0
     )
     assert hung.said.startswith("hang")
     for code in (3, 4, 5):

@@ -68,7 +68,10 @@ class Report:
         told = [m for m in mutants if m.name in self.verdicts]
         survivors = [m for m in told if not self.verdicts[m.name].caught]
         return "\n".join([
-            _HEAD.format(**{"count": len(told), "figures": "\n".join(f"- {line}" for line in figures[:3]), **self.measured}),
+            _HEAD.format(
+                **self.measured, count=len(told), of=len(mutants), sound=_sound(self.measured),
+                figures="\n".join(f"- {line}" for line in figures[:3]),
+            ),
             "## Caught",
             "",
             "| mutation | where | what goes wrong | attacks | caught by | s |",
@@ -81,6 +84,13 @@ class Report:
             "",
             *_unmeasured([m for m in mutants if m.name not in self.verdicts]),
         ])  # fmt: skip
+
+
+def _sound(measured: Mapping[str, Any]) -> str:
+    seconds = measured.get("baseline_s")
+    if seconds is None:
+        return "Whether the same tests pass without any fault was not looked at in this run."
+    return f"Before the run the same tests passed without any fault, in {seconds} s."
 
 
 def _share(part: int, whole: int) -> str:
@@ -122,7 +132,7 @@ def _unmeasured(mutants: Sequence[Mutant]) -> list[str]:
 
 _HEAD = """# Mutations
 
-Does the suite notice when something is wrong? {count} faults were put into the code by hand, one at a time: an inbox check
+Does the suite notice when something is wrong? {count} of {of} seeded faults were put into the code by hand, one at a time: an inbox check
 skipped, goods released twice, a tombstone forgotten, a comparison reversed. Each is applied in a throw-away copy of the
 tree and the suite is run against it, in this order, up to the first test that fails:
 
@@ -132,7 +142,7 @@ tree and the suite is run against it, in this order, up to the first test that f
 4. *PostgreSQL*, *Kafka*: the behaviour suite, the store tests and the broker tests on real servers
 
 Faults in SQL, in the relay and in the consumer cannot be met by the simulation, which runs neither: they begin at 3. A run
-that hangs counts as caught. The same tests pass without any fault, which is checked before each run.
+that hangs counts as caught. {sound}
 
 {figures}
 
