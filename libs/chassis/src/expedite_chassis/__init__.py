@@ -13,7 +13,9 @@ from expedite_chassis.idempotency import (
     keyed,
     open_idempotency,
 )
+from expedite_chassis.inputs import Amount, Flag, Instant, Names, Price, QueryFlag, Written, storable
 from expedite_chassis.main import run
+from expedite_chassis.openapi import followed_by, security_of
 from expedite_chassis.problem_types import ProblemType, register_problem
 from expedite_chassis.problems import FieldProblem, Problem
 from expedite_chassis.settings import Settings
@@ -21,21 +23,29 @@ from expedite_chassis.spec import Runtime, ServiceSpec
 from expedite_chassis.tracing import root
 
 __all__ = [
+    "Amount",
     "Answer",
     "Caller",
     "EngineDep",
     "FieldProblem",
+    "Flag",
     "IdempotencyBook",
     "IdempotencyRecord",
+    "Instant",
     "KeyedRequest",
+    "Names",
+    "Price",
     "Problem",
     "ProblemType",
+    "QueryFlag",
     "RawBody",
     "Runtime",
     "RuntimeDep",
     "ServiceSpec",
     "Settings",
+    "Written",
     "create_app",
+    "followed_by",
     "idempotency_collection",
     "issue_token",
     "keyed",
@@ -45,5 +55,7 @@ __all__ = [
     "require",
     "root",
     "run",
+    "security_of",
+    "storable",
     "webhooks",
 ]

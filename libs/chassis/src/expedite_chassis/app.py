@@ -7,10 +7,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import Depends, FastAPI
-from fastapi.openapi.utils import get_openapi
 from starlette.middleware.cors import CORSMiddleware
 
-from expedite_chassis import admin, health, problems
+from expedite_chassis import admin, health, openapi, problems
 from expedite_chassis.deadline import Deadline
 from expedite_chassis.deps import every_request
 from expedite_chassis.idempotency import HEADER as IDEMPOTENCY_HEADER
@@ -55,10 +54,11 @@ def _shell(spec: ServiceSpec, engine: Engine, runtime: Runtime, *, worker: bool 
         redoc_url=None,
         openapi_url=None if worker else "/openapi.json",
         lifespan=lifespan,
+        generate_unique_id_function=openapi.operation_id,
         redirect_slashes=False,  # a redirected POST loses its body or its key
     )
     app.state.engine, app.state.runtime, app.state.spec = engine, runtime, spec
-    problems.install(app)
+    problems.install(app, lambda path: openapi.methods_of(app, path))
     app.include_router(health.router(engine, runtime, spec.ready))
     # Added last is outermost: logs cover all, CORS also marks refusals and errors, limits come before any reading.
     settings = runtime.settings
@@ -81,61 +81,5 @@ def _shell(spec: ServiceSpec, engine: Engine, runtime: Runtime, *, worker: bool 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
-        schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
-        app.openapi_schema = _with_problems(schema)
+        app.openapi_schema = openapi.describe(app)
     return app.openapi_schema
-
-
-def _with_problems(schema: dict[str, Any]) -> dict[str, Any]:
-    """Describe errors as they are answered, and how to authenticate."""
-    components = schema.setdefault("components", {})
-    schemas = components.setdefault("schemas", {})
-    schemas.pop("HTTPValidationError", None)
-    schemas.pop("ValidationError", None)
-    schemas["Problem"] = _PROBLEM
-    components["securitySchemes"] = {
-        "bearer": {"type": "http", "scheme": "bearer", "description": "An API key or a person's token"},
-        "apiKey": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
-    }
-    schema["security"] = [{"bearer": []}, {"apiKey": []}]
-    answer = {
-        "description": "Problem (RFC 9457)",
-        "content": {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-    }
-    for path in schema.get("paths", {}).values():
-        for operation in path.values():
-            responses = operation.setdefault("responses", {})
-            if "422" in responses:
-                responses["422"] = answer
-            responses["default"] = answer
-    return schema
-
-
-_PROBLEM = {
-    "title": "Problem",
-    "type": "object",
-    "required": ["type", "title", "status"],
-    "properties": {
-        "type": {"type": "string", "format": "uri-reference"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "instance": {"type": "string"},
-        "trace_id": {"type": "string"},
-        "request_id": {"type": "string"},
-        "errors": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["code", "message"],
-                "properties": {
-                    "pointer": {"type": "string", "description": "JSON pointer into the body"},
-                    "parameter": {"type": "string"},
-                    "location": {"type": "string"},
-                    "code": {"type": "string"},
-                    "message": {"type": "string"},
-                },
-            },
-        },
-    },
-}

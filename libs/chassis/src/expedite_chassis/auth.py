@@ -132,6 +132,14 @@ def issue_token(
     return jwt.encode(claims, private_pem, algorithm=ALGORITHM)
 
 
+def offering(
+    dependency: Callable[[Request], Awaitable[Caller]], *alternatives: tuple[str, ...]
+) -> Callable[[Request], Awaitable[Caller]]:
+    """Note on a dependency which scopes let a caller pass, any of the alternatives: the API's description tells it."""
+    dependency.scopes = alternatives  # type: ignore[attr-defined]
+    return dependency
+
+
 def require(*scopes: str, by_channel: bool = False) -> Callable[[Request], Awaitable[Caller]]:
     """A dependency that gives the caller, or 401 without an identity, 403 naming the first scope it lacks. Clients that
     act for some channels only get 403 as well, whatever their scopes, unless the route says `by_channel`: it then asks
@@ -156,4 +164,4 @@ def require(*scopes: str, by_channel: bool = False) -> Callable[[Request], Await
             )
         return caller
 
-    return authorised
+    return offering(authorised, scopes)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, NoReturn, cast
 from fastapi import Depends, Request
 
 from expedite_chassis import tracing
+from expedite_chassis.inputs import refuse_unstorable, refuse_unstorable_parameters, suspect
 from expedite_chassis.problems import Problem
 from expedite_chassis.spec import Runtime
 from expedite_messaging import Engine
@@ -39,16 +40,24 @@ RawBody = Annotated[bytes, Depends(_raw_body)]
 
 
 async def every_request(request: Request) -> None:
-    """Runs before every route: log lines carry the order of the path; numbers JSON does not have are refused."""
+    """Runs before every route: log lines carry the order of the path; numbers JSON does not have and text that cannot be
+    stored are refused."""
     order_id = request.path_params.get("order_id")
     if isinstance(order_id, str):
         tracing.name_order(order_id)
+    refuse_unstorable_parameters(request)
     # The body was parsed before dependencies run; only one that may hold something odd is looked at again.
     if hasattr(request, "_json"):
         body = await request.body()
+        if (
+            b"\x00" in body
+        ):  # UTF-16 or UTF-32: Python's parser takes them, what is looked for below is not in their bytes
+            raise Problem(400, "malformed-json", detail="Send the body in UTF-8.")
         # Python's parser takes NaN and Infinity and makes an infinity of 1e999; none of them can be stored as JSON.
         if _ODD_NUMBER.search(body):
             json.loads(body, parse_constant=_refuse, parse_float=_finite)
+        if suspect(body):
+            refuse_unstorable(await request.json())
         if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _deeper(await request.json(), MAX_DEPTH):
             raise Problem(400, "malformed-json", detail=f"The body is nested deeper than {MAX_DEPTH} levels.")
 

@@ -109,7 +109,7 @@ def keyed(*scopes: str) -> Callable[..., Awaitable[KeyedRequest]]:
 
     async def keyed_request(request: Request, caller: Caller = Depends(authorised)) -> KeyedRequest:
         key = checked_key(request.headers.get(HEADER))
-        return KeyedRequest(caller, key, digest_of(request.method, request.url.path, await request.body()))
+        return KeyedRequest(caller, key, digest_of(request.method, request.scope["path"], await request.body()))
 
     return keyed_request
 

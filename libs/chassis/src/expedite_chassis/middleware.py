@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Mapping, MutableMapping
 from typing import Any
@@ -23,6 +24,7 @@ _heard = logging.getLogger("expedite.http").isEnabledFor
 
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 32 * 1024
+_HOST = re.compile(rb"([A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
 _QUIET = {"/livez", "/readyz", "/metrics"}
 _SECURITY = (
     (b"x-content-type-options", b"nosniff"),
@@ -159,6 +161,11 @@ class Limits:
         if any(not value.isdigit() for value in lengths) or len(set(lengths)) > 1:
             problem = Problem(400, "bad-request", detail="Content-Length is not a number.")
             await send_problem(problem, scope, receive, send)
+            return
+        hosts = [value for name, value in raw if name == b"host"]
+        if len(hosts) > 1 or not all(map(_HOST.fullmatch, hosts)):
+            # Links in answers begin with it, and what is no host cannot be taken apart as an address.
+            await send_problem(Problem(400, "bad-request", detail="Host is not a host."), scope, receive, send)
             return
         # Compared by digits first: a number of a thousand digits is not worth parsing.
         if lengths and (len(lengths[0].lstrip(b"0")) > 18 or int(lengths[0]) > limit):

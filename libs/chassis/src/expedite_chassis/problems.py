@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -83,7 +83,8 @@ class Problem(HTTPException):
 
     def response(self) -> Response:
         return Response(
-            json.dumps(self.document(), ensure_ascii=False).encode(),
+            # Names of fields come from the client: halves of surrogate pairs among them have no bytes.
+            json.dumps(self.document(), ensure_ascii=False).encode(errors="replace"),
             status_code=self.status_code,
             headers={**(self.headers or {})},
             media_type=MEDIA_TYPE,
@@ -136,12 +137,15 @@ def from_http(error: StarletteHTTPException) -> Problem:
     return Problem(error.status_code, code, headers=error.headers)
 
 
-def install(app: FastAPI) -> None:
-    """Let every error of an app be answered as a problem."""
+def install(app: FastAPI, methods_of: Callable[[str], Sequence[str]]) -> None:
+    """Let every error of an app be answered as a problem; `methods_of` tells which methods an address answers."""
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, StarletteHTTPException)
-        return answer(request, from_http(error))
+        problem = from_http(error)
+        if problem.status_code == 405:  # the framework names the methods of the first route that it met
+            problem.headers = {"Allow": ", ".join(methods_of(request.scope["path"]))}
+        return answer(request, problem)
 
     async def validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)

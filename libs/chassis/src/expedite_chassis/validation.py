@@ -52,8 +52,13 @@ def pointer(path: Sequence[str | int], body: Any, *, missing: bool) -> str:
             here = here[step]
         elif here is not None or not missing:
             continue
-        parts.append(str(step)[:_SEGMENT].replace("~", "~0").replace("/", "~1"))
+        parts.append(segment(step))
     return "".join(f"/{part}" for part in parts)
+
+
+def segment(step: str | int) -> str:
+    """A step of a JSON pointer, escaped and shortened."""
+    return str(step)[:_SEGMENT].replace("~", "~0").replace("/", "~1")
 
 
 def _message(detail: Mapping[str, Any]) -> str:

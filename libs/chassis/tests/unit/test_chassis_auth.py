@@ -54,6 +54,14 @@ def ring(now: float = NOW, **secrets: Any) -> Keyring:
     return Keyring(SECRETS | secrets, clock=lambda: now)
 
 
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_a_token_of_nothing_but_depth_is_no_identity(opening: str) -> None:
+    """I5: a header that is deeper than a parser can go is refused as any other that is none."""
+    part = base64.urlsafe_b64encode((opening * 2900).encode()[:2900]).rstrip(b"=").decode()
+    assert ring().identify(f"Bearer {part}..", None) is None
+    assert ring().identify(f"Bearer {part}.e30.e30"[:4100], None) is None
+
+
 async def test_a_key_in_either_header_names_its_client() -> None:
     """I5: channels are known by key, as a bearer token or as X-Api-Key."""
     async with a_client(scopes=["read"], name="shop", anonymous=True) as http:

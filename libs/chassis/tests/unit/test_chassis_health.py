@@ -138,10 +138,18 @@ async def test_openapi_describes_errors_as_they_are() -> None:
     async with a_client(anonymous=True) as http:
         schema = (await http.get("/openapi.json")).json()
         assert (await http.get("/docs")).status_code == (await http.get("/redoc")).status_code == 404
-    answers = schema["paths"]["/orders/{order_id}"]["get"]["responses"]
-    assert set(answers["422"]["content"]) == set(answers["default"]["content"]) == {"application/problem+json"}
+    operation = schema["paths"]["/orders/{order_id}"]["get"]
+    answers = operation["responses"]
+    assert set(answers) == {"200", "400", "404", "413", "422", "431", "500", "503"}  # each under its own status
+    shared = schema["components"]["responses"]
+    assert {answers[status]["$ref"].rpartition("/")[2] for status in ("422", "503")} == {"Problem", "Unavailable"}
+    assert set(shared["Problem"]["content"]) == {"application/problem+json"}
     assert "HTTPValidationError" not in json.dumps(schema)
-    assert set(schema["components"]["securitySchemes"]) == {"bearer", "apiKey"}
+    assert set(schema["components"]["securitySchemes"]) == {"bearer", "apiKey", "link"}
+    assert operation["security"] == []  # this route asks for nobody
+    parked = schema["paths"]["/admin/parked"]["get"]
+    assert parked["security"] == [{"bearer": ["ops"]}, {"apiKey": ["ops"]}]
+    assert {"401", "403"} <= parked["responses"].keys()
     assert "/metrics" not in schema["paths"]
 
 

@@ -68,6 +68,10 @@ def a_spec() -> ServiceSpec:
     async def get(order_id: str, limit: Annotated[int, Query(le=10)] = 1) -> None:
         raise Problem(404, "unknown-order", detail=f"There is no order {order_id}.")
 
+    @router.put("/orders/{order_id}")
+    async def put(order_id: str) -> str:
+        return order_id
+
     @router.get("/raise/{what}")
     async def fail(what: str) -> None:
         match what:
@@ -235,7 +239,7 @@ async def test_unknown_addresses_and_methods() -> None:
         assert "detail" not in body
         refused = await http.delete("/orders/1")
         checked(refused, 405, "method-not-allowed")
-        assert refused.headers["allow"] == "GET"
+        assert refused.headers["allow"] == "GET, PUT"  # of all routes of the address, not of the first
         checked(await http.get("/docs"), 404, "not-found")
         checked(await http.get("/orders/"), 404, "not-found")
 
