@@ -106,7 +106,9 @@ async def retry_parked(key: str, engine: EngineDep, caller: Operator, body: Retr
     return {"key": key, "decided": decided, "left": len(left), "still_parked": bool(left), "stopped_at": stopped}
 
 
-router.add_api_route("/admin/parked/{key:path}/replay", retry_parked, methods=["POST"], deprecated=True, name="replay_parked")
+router.add_api_route(
+    "/admin/parked/{key:path}/replay", retry_parked, methods=["POST"], deprecated=True, name="replay_parked"
+)
 
 
 @router.post("/admin/parked/{key:path}/reveal")

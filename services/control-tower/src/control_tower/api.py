@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,11 +20,14 @@ from control_tower.store import CARDS, LEVELS, PAGES, PEOPLE, TALLIES
 from control_tower.views import OrderPage, Owners, RowList, page_of, row_of
 from expedite_chassis import Caller, EngineDep, Problem, Runtime, RuntimeDep, require
 from expedite_chassis.auth import TOKEN_TTL_S, issue_token
+from expedite_chassis.openapi import also_answers
 from expedite_events import PersonChanged, Stage, plain, to_json
 from expedite_messaging import Engine, Key, Tx
 
 router = APIRouter(prefix="/api")
 Reader = Annotated[Caller, Depends(require("read"))]
+OrderPath = Annotated[str, Path(min_length=1, max_length=64)]
+Filter = Annotated[str | None, Query(max_length=64)]
 DEEPEST = 10_000  # orders a list goes: whoever looks further should filter
 After = Annotated[int, Query(ge=0, le=DEEPEST, description="`next` of the page before")]
 STAGES = tuple(s.value for s in Stage)
@@ -62,7 +65,7 @@ class Token(BaseModel):
     scopes: list[str]
 
 
-@router.post("/login")
+@router.post("/login", openapi_extra=also_answers(401))
 async def login(body: Login, engine: EngineDep, runtime: RuntimeDep) -> Token:
     """A short-lived token with the person's scopes, which every service verifies by public key."""
     expected = str(runtime.secrets.get("operator_password", ""))
@@ -187,7 +190,7 @@ async def board(
     caller: Reader,
     stage: Annotated[str | None, Query(pattern=f"^({'|'.join((*STAGES, *ENDED))})$")] = None,
     light: Annotated[str | None, Query(pattern="^(green|yellow|red)$")] = None,
-    channel: str | None = None,
+    channel: Filter = None,
     tier: Annotated[str | None, Query(pattern="^(urgent|high|regular|low)$")] = None,
     q: Annotated[
         str | None,
@@ -236,7 +239,7 @@ async def needs_action(
 
 
 @router.get("/orders/{order_id}")
-async def order_page(order_id: str, engine: EngineDep, caller: Reader) -> OrderPage:
+async def order_page(order_id: OrderPath, engine: EngineDep, caller: Reader) -> OrderPage:
     """One order: its facts and every event in one timeline, across services (H3)."""
 
     async def load(tx: Tx) -> OrderPage | None:
@@ -256,7 +259,7 @@ async def order_page(order_id: str, engine: EngineDep, caller: Reader) -> OrderP
 
 @router.get("/stock")
 async def stock(
-    engine: EngineDep, caller: Reader, sku: str | None = None, limit: Annotated[int, Query(ge=1, le=1000)] = 200
+    engine: EngineDep, caller: Reader, sku: Filter = None, limit: Annotated[int, Query(ge=1, le=1000)] = 200
 ) -> dict[str, Any]:
     """Newest stock levels as inventory published them."""
     found = await engine.read(
@@ -270,7 +273,7 @@ async def stream(
     engine: EngineDep,
     runtime: RuntimeDep,
     caller: Reader,
-    last_event_id: Annotated[str | None, Header()] = None,
+    last_event_id: Annotated[str | None, Header(max_length=64)] = None,
 ) -> AsyncIterator[ServerSentEvent]:
     """Changed rows as they change. Resume with Last-Event-ID; `reset` asks to load the board again."""
     feed = runtime.shared("feed", lambda: Feed(engine))

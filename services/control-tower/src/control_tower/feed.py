@@ -112,4 +112,5 @@ def _cursor(text: str | None) -> datetime | None:
         found = datetime.fromisoformat(text) if text else None
     except ValueError:
         return None
-    return found if found and found.tzinfo else None
+    # A cursor is a time of ours; sums with one near the ends of the calendar overflow.
+    return found if found and found.tzinfo and 2000 <= found.year < 2200 else None

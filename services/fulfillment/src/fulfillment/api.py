@@ -21,6 +21,20 @@ from fulfillment.domain.copies import owner_of_prepare
 from fulfillment.domain.floor import Missing
 from fulfillment.domain.model import Order
 from fulfillment.domain.tasks import Kind, chore_of, queue_of
+from fulfillment.shown import (
+    OF_ORDER,
+    OF_QUEUE,
+    OF_WAREHOUSES,
+    OF_WORK,
+    OrderWork,
+    PackDone,
+    Queue,
+    TracedWork,
+    TransferDone,
+    Warehouses,
+    WorkDone,
+    shown,
+)
 from fulfillment.store import ORDERS, PRODUCTS, TASKS, WAREHOUSES, Floor, trace
 from fulfillment.store import floor as load_floor
 from fulfillment.views import Sizes, fulfilment_order_view, task_view, trace_view, transfer_view, wrapping_of
@@ -35,7 +49,7 @@ Reader = Annotated[Caller, Depends(reader)]
 Id = Annotated[str, Path(min_length=1, max_length=100)]
 
 
-@router.get("/warehouses")
+@router.get("/warehouses", response_model=None, responses=shown(Warehouses, OF_WAREHOUSES))
 async def list_warehouses(engine: EngineDep, _: Reader) -> Json:
     """The warehouses there are: where may I work?"""
 
@@ -47,7 +61,7 @@ async def list_warehouses(engine: EngineDep, _: Reader) -> Json:
     return await engine.read(work)
 
 
-@router.get("/warehouses/{warehouse_id}/queue", response_model=Json)
+@router.get("/warehouses/{warehouse_id}/queue", response_model=None, responses=shown(Queue, OF_QUEUE))
 async def queue(
     warehouse_id: Id,
     engine: EngineDep,
@@ -82,7 +96,7 @@ async def queue(
     return Response(to_json(await engine.read(work)), media_type="application/json")
 
 
-@router.get("/fulfilment-orders/{fulfilment_order_id}")
+@router.get("/fulfilment-orders/{fulfilment_order_id}", response_model=None, responses=shown(TracedWork, OF_WORK))
 async def read_fulfilment_order(fulfilment_order_id: Id, engine: EngineDep, _: Reader) -> Json:
     """One fulfilment order with its whole trace and the person who answers for it (E6)."""
 
@@ -102,7 +116,7 @@ async def read_fulfilment_order(fulfilment_order_id: Id, engine: EngineDep, _: R
     return await answered(lambda: engine.read(work))
 
 
-@router.get("/orders/{order_id}/fulfilment")
+@router.get("/orders/{order_id}/fulfilment", response_model=None, responses=shown(OrderWork, OF_ORDER))
 async def read_order(order_id: Id, engine: EngineDep, _: Reader) -> Json:
     """All work on an order: fulfilment orders, transfers, the trace."""
 
@@ -161,7 +175,7 @@ def _showing(fulfilment_order_id: str) -> Callable[[Tx, Order], Any]:
     return show
 
 
-@router.post("/fulfilment-orders/{fulfilment_order_id}/claim")
+@router.post("/fulfilment-orders/{fulfilment_order_id}/claim", response_model=None, responses=shown(WorkDone, OF_WORK))
 async def claim(fulfilment_order_id: Id, body: ClaimBody, engine: EngineDep, caller: Worker) -> Json:
     """Take the work, so that nobody else walks the same way."""
 
@@ -171,7 +185,7 @@ async def claim(fulfilment_order_id: Id, body: ClaimBody, engine: EngineDep, cal
     return await _write(engine, caller, fulfilment_order_id, body.by, decide, _showing(fulfilment_order_id))
 
 
-@router.post("/fulfilment-orders/{fulfilment_order_id}/scans")
+@router.post("/fulfilment-orders/{fulfilment_order_id}/scans", response_model=None, responses=shown(WorkDone, OF_WORK))
 async def scan(fulfilment_order_id: Id, body: ScansBody, engine: EngineDep, caller: Worker) -> Json:
     """Confirm picked pieces, all scans or none. A wrong item, quantity or code is refused with what was expected (E2)."""
 
@@ -185,7 +199,7 @@ async def scan(fulfilment_order_id: Id, body: ScansBody, engine: EngineDep, call
     )
 
 
-@router.post("/fulfilment-orders/{fulfilment_order_id}/short")
+@router.post("/fulfilment-orders/{fulfilment_order_id}/short", response_model=None, responses=shown(WorkDone, OF_WORK))
 async def short(fulfilment_order_id: Id, body: ShortBody, engine: EngineDep, caller: Worker) -> Json:
     """The shelf has less than the system says: inventory finds other stock, the rest is picked on (E4)."""
     lines = [Missing(line=x.line, quantity=x.quantity) for x in body.lines]
@@ -198,7 +212,7 @@ async def short(fulfilment_order_id: Id, body: ShortBody, engine: EngineDep, cal
     return await _write(engine, caller, fulfilment_order_id, body.by, decide, _showing(fulfilment_order_id))
 
 
-@router.post("/fulfilment-orders/{fulfilment_order_id}/pack")
+@router.post("/fulfilment-orders/{fulfilment_order_id}/pack", response_model=None, responses=shown(PackDone, OF_WORK))
 async def pack(fulfilment_order_id: Id, body: PackBody, engine: EngineDep, caller: Worker) -> Json:
     """What is picked becomes a parcel on the dock. Box and weight are worked out unless they are named (E3)."""
 
@@ -221,7 +235,7 @@ async def pack(fulfilment_order_id: Id, body: PackBody, engine: EngineDep, calle
     return await _write(engine, caller, fulfilment_order_id, body.by, decide, show)
 
 
-@router.post("/put-backs/{put_back_id}/confirm")
+@router.post("/put-backs/{put_back_id}/confirm", response_model=None, responses=shown(WorkDone))
 async def confirm_put_back(put_back_id: Id, body: ByBody, engine: EngineDep, caller: Worker) -> Json:
     """Cancelled goods are on their shelf again: only now the cancel is answered, and they can be sold."""
 
@@ -245,7 +259,7 @@ def _lines(body: CountBody) -> list[Missing] | None:
     return None if body.lines is None else [Missing(line=x.line, quantity=x.quantity) for x in body.lines]
 
 
-@router.post("/transfers/{transfer_id}/dispatch")
+@router.post("/transfers/{transfer_id}/dispatch", response_model=None, responses=shown(TransferDone))
 async def dispatch(transfer_id: Id, body: CountBody, engine: EngineDep, caller: Worker) -> Json:
     """The goods of a transfer leave; what was not on the shelf is reported missing (E5)."""
 
@@ -255,7 +269,7 @@ async def dispatch(transfer_id: Id, body: CountBody, engine: EngineDep, caller: 
     return await _write(engine, caller, transfer_id, body.by, decide, _showing_transfer(transfer_id))
 
 
-@router.post("/transfers/{transfer_id}/receive")
+@router.post("/transfers/{transfer_id}/receive", response_model=None, responses=shown(TransferDone))
 async def receive(transfer_id: Id, body: CountBody, engine: EngineDep, caller: Worker) -> Json:
     """The goods of a transfer arrived and were counted (E5)."""
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from expedite_chassis import Flag
 from expedite_events import Units
 
 Person = Annotated[str, Field(min_length=1, max_length=64, description="Person id, or the name of a conveyor")]
 Code = Annotated[str, Field(min_length=1, max_length=128)]
 Token = Annotated[str, Field(min_length=8, max_length=64)]
-Pieces = Annotated[int, Field(ge=1, le=100_000)]
-Counted = Annotated[int, Field(ge=0, le=100_000)]
+Pieces = Annotated[int, Field(ge=1, le=100_000, strict=True)]
+Counted = Annotated[int, Field(ge=0, le=100_000, strict=True)]
 Box = Annotated[str, Field(min_length=1, max_length=40)]
-Grams = Annotated[int, Field(ge=0, le=5_000_000)]
-LineNumber = Annotated[int, Field(ge=1, le=1_000_000)]
+Grams = Annotated[int, Field(ge=0, le=5_000_000, strict=True)]
+LineNumber = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
 
 
 class Body(BaseModel):
@@ -29,11 +30,17 @@ class By(Body):
 
 
 class ClaimBody(By):
-    take_over: bool = False
+    take_over: Flag = False
+
+
+def _named(one: str, other: str) -> dict[str, Any]:
+    return {"required": [one], "properties": {one: {"type": "string"}, other: {"type": "null"}}}
 
 
 class Coded(Body):
     """Goods named by barcode or by SKU: one of the two."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [_named("barcode", "sku"), _named("sku", "barcode")]})
 
     barcode: Code | None = None
     sku: Code | None = None
@@ -71,10 +78,29 @@ class ShortBody(By):
     report_id: Token | None = None
 
 
+class Span(Body):
+    """Units `first` to `last` of a line, both included."""
+
+    line: LineNumber
+    first: LineNumber
+    last: LineNumber
+
+    @model_validator(mode="after")
+    def _forward(self) -> Span:
+        if self.last < self.first:
+            raise ValueError("a range of units ends at or after its first one")
+        return self
+
+
 class PackBody(By):
     box: Box | None = None
     weight_g: Grams | None = None
-    units: Units | None = None
+    spans: Annotated[tuple[Span, ...] | None, Field(alias="units", max_length=2000)] = None
+
+    @property
+    def units(self) -> Units | None:
+        """The units to pack; None: all that is picked."""
+        return None if self.spans is None else Units((s.line, s.first, s.last) for s in self.spans)
 
 
 class KnownScan(ScanBody):
@@ -123,10 +149,10 @@ class CountBody(By):
 
 
 class ReceiptLineBody(Coded):
-    quantity: Annotated[int, Field(ge=1, le=1_000_000)]
+    quantity: Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
 
 
 class ReceiptBody(By):
-    receipt_id: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[\w.:/-]+$")]
+    receipt_id: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:/-]+$")]
     warehouse_id: Annotated[str, Field(min_length=1, max_length=64)]
     lines: Annotated[tuple[ReceiptLineBody, ...], Field(min_length=1, max_length=500)]

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 from fastapi import Request
 
 from expedite_chassis import Caller, FieldProblem, Problem, require
+from expedite_chassis.auth import offering
 from expedite_events import PersonChanged
 from expedite_messaging import Tx
 from fulfillment.bodies import ScanBody
@@ -68,12 +69,18 @@ def problem(refused: Refused, pointer: Callable[[int], str] = lambda i: f"/lines
     return Problem(_STATUS.get(code, 409), code, _TITLES.get(code), detail=refused.detail, errors=errors, extra=extra)
 
 
+_identify = require()
+
+
 async def reader(request: Request) -> Caller:
     """The caller, if they may look: everyone inside, and crews."""
-    caller = await require()(request)
+    caller = await _identify(request)
     if not (caller.may("read") or caller.may("floor:work")):
         raise Problem(403, "missing-scope", detail="This needs the scope read or floor:work.")
     return caller
+
+
+offering(reader, ("read",), ("floor:work",))
 
 
 def refuse_impostor(caller: Caller, by: Sequence[str], pointer: Callable[[int], str] = lambda _: "/by") -> None:

@@ -12,13 +12,14 @@ from expedite_messaging import Tx
 from fulfillment.bodies import ReceiptBody
 from fulfillment.desk import Json, refuse_impostor, refuse_inactive
 from fulfillment.domain.copies import Receipt
+from fulfillment.shown import ReceiptDone, shown
 from fulfillment.store import BARCODES, PRODUCTS, RECEIPTS, WAREHOUSES
 
 router = APIRouter()
 Worker = Annotated[Caller, Depends(require("floor:work"))]
 
 
-@router.post("/receipts")
+@router.post("/receipts", response_model=None, responses=shown(ReceiptDone))
 async def receive_goods(body: ReceiptBody, engine: EngineDep, caller: Worker) -> Json:
     """Purchased goods were counted. A receipt id is counted once; saying it again with other goods is refused."""
     refuse_impostor(caller, [body.by])

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Body, Depends, Path, Query
 
-from expedite_chassis import Caller, EngineDep, FieldProblem, Problem, require
+from expedite_chassis import Caller, EngineDep, FieldProblem, Problem, QueryFlag, require
 from expedite_chassis.problem_types import ProblemType, register_problem
 from expedite_events import ProductChanged, WarehouseChanged
 from expedite_messaging.cause import Root
@@ -40,10 +40,14 @@ router = APIRouter()
 Planner = Annotated[Caller, Depends(require("master:write"))]
 Stocker = Annotated[Caller, Depends(require("stock:write"))]
 Reader = Depends(require("read"))
-PathId = Annotated[str, Path(min_length=1, max_length=64, pattern=r"^[^\s|/]+$")]
+PathId = Annotated[str, Path(min_length=1, max_length=64, pattern=r"^[^\s|/\x00-\x1f\x7f]+$")]
+OrderPath = Annotated[str, Path(min_length=1, max_length=64)]
+Filter = Annotated[str | None, Query(max_length=64)]
 Limit = Annotated[int, Query(ge=1, le=1000)]
-Cursor = Annotated[str | None, Query(pattern=r"^\d{1,9}$", description="`next` of the page before")]
-RowCursor = Annotated[str | None, Query(pattern=r"^\d{1,9}(\.\d{1,6})?$", description="`next` of the page before")]
+Cursor = Annotated[str | None, Query(pattern=r"^[0-9]{1,9}$", description="`next` of the page before")]
+RowCursor = Annotated[
+    str | None, Query(pattern=r"^[0-9]{1,9}(\.[0-9]{1,6})?$", description="`next` of the page before")
+]
 
 for _type in (
     ProblemType("reference-reused", 422, "This reference was used for something else",
@@ -59,7 +63,14 @@ for _type in (
 # -- master data
 
 
-@router.put("/products/{sku}")
+def _then(status: int, **pointers: str) -> dict[int | str, dict[str, Any]]:
+    """`responses` with links to the lists that show what was done; query parameters by their pointer in the answer."""
+    parameters = {name: f"$response.body#{pointer}" for name, pointer in pointers.items()}
+    names = ("get_stock", "get_movements") if "warehouse_id" in pointers else ("get_stock", "get_conservation")
+    return {status: {"links": {name: {"operationId": name, "parameters": parameters} for name in names}}}
+
+
+@router.put("/products/{sku}", responses=_then(200, sku="/sku"))
 async def put_product(sku: PathId, body: ProductBody, engine: EngineDep, caller: Planner) -> ProductChanged:
     """Create or change a product; announced only when something differs."""
     _same_id("/sku", body.sku, sku)
@@ -68,10 +79,10 @@ async def put_product(sku: PathId, body: ProductBody, engine: EngineDep, caller:
 
 
 @router.put("/products")
-async def put_products(body: list[ProductRow], engine: EngineDep, caller: Planner) -> Changed:
+async def put_products(
+    body: Annotated[list[ProductRow], Body(max_length=10_000)], engine: EngineDep, caller: Planner
+) -> Changed:
     """Create or change many products in one transaction."""
-    if len(body) > 10_000:
-        raise _too_many("a product list", 10_000)
     seen: dict[str, int] = {}
     for i, row in enumerate(body):
         if row.sku in seen:
@@ -137,7 +148,9 @@ async def get_warehouses(engine: EngineDep) -> Page[WarehouseChanged]:
 # -- stock
 
 
-@router.post("/stock/opening", status_code=201)
+@router.post(
+    "/stock/opening", status_code=201, responses=_then(201, sku="/lines/0/sku", warehouse_id="/lines/0/warehouse_id")
+)
 async def post_opening(body: OpeningBody, engine: EngineDep, caller: Stocker) -> Booking:
     """Book stock that is there, with a reason. Repeating the same reference and body answers the first booking."""
 
@@ -166,7 +179,9 @@ async def post_opening(body: OpeningBody, engine: EngineDep, caller: Stocker) ->
     return await engine.transact([f"opening:{body.reference}"], work)
 
 
-@router.post("/stock/counts", status_code=201)
+@router.post(
+    "/stock/counts", status_code=201, responses=_then(201, sku="/lines/0/sku", warehouse_id="/lines/0/warehouse_id")
+)
 async def post_count(body: CountBody, engine: EngineDep, caller: Stocker) -> Booking:
     """Resolve what is in count on a shelf: the found pieces are free again, the books are corrected by the rest (D11)."""
 
@@ -215,7 +230,7 @@ async def _known_places(tx: Tx, lines: Sequence[OpeningLine | CountBody], pointe
 
 @router.get("/stock", dependencies=[Reader])
 async def get_stock(
-    engine: EngineDep, sku: str | None = None, warehouse_id: str | None = None, in_count: bool = False,
+    engine: EngineDep, sku: Filter = None, warehouse_id: Filter = None, in_count: QueryFlag = False,
     limit: Limit = 200, cursor: Cursor = None,
 ) -> Page[StockRow]:  # fmt: skip
     """Live stock by SKU and warehouse (D1); `in_count=true` shows the shelves that wait for a count."""
@@ -231,7 +246,7 @@ async def get_stock(
 
 @router.get("/stock/movements", dependencies=[Reader])
 async def get_movements(
-    engine: EngineDep, sku: str | None = None, warehouse_id: str | None = None, order_id: str | None = None,
+    engine: EngineDep, sku: Filter = None, warehouse_id: Filter = None, order_id: Filter = None,
     limit: Limit = 200, cursor: RowCursor = None,
 ) -> Page[Movement]:  # fmt: skip
     """The signed movements of a shelf, a SKU or an order, oldest first per shelf (D10)."""
@@ -260,7 +275,7 @@ async def get_movements(
 
 @router.get("/stock/conservation", dependencies=[Reader])
 async def get_conservation(
-    engine: EngineDep, sku: str | None = None, limit: Limit = 200, cursor: Cursor = None
+    engine: EngineDep, sku: Filter = None, limit: Limit = 200, cursor: Cursor = None
 ) -> Page[Verdict]:
     """Per SKU: what was booked in, where it is, and whether shelves, movements and orders agree (I1, D10)."""
     start = int(cursor or 0)
@@ -274,7 +289,7 @@ async def _stocked(tx: Tx) -> list[str]:
 
 
 @router.get("/orders/{order_id}/allocation", dependencies=[Reader])
-async def get_allocation(order_id: str, engine: EngineDep) -> Allocation:
+async def get_allocation(order_id: OrderPath, engine: EngineDep) -> Allocation:
     """Where each unit of the order is, and why (D3)."""
 
     async def work(tx: Tx) -> Allocation:
@@ -288,7 +303,7 @@ async def get_allocation(order_id: str, engine: EngineDep) -> Allocation:
 
 @router.get("/backorders", dependencies=[Reader])
 async def get_backorders(
-    engine: EngineDep, sku: str | None = None, limit: Limit = 200, cursor: Cursor = None
+    engine: EngineDep, sku: Filter = None, limit: Limit = 200, cursor: Cursor = None
 ) -> Page[Backorder]:
     """Who waits for what, in the order in which they will be served (D5)."""
     start = int(cursor or 0)
@@ -322,7 +337,3 @@ def _field(pointer: str, code: str, message: str) -> Problem:
 def _same_id(pointer: str, given: str | None, path: str) -> None:
     if given not in (None, path):
         raise _field(pointer, "other-id", f"the address says {path}: leave this out or make it the same")
-
-
-def _too_many(what: str, limit: int) -> Problem:
-    return _field("", "too-long", f"{what} may have at most {limit} entries: send several")

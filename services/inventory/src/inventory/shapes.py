@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, Generic, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from expedite_chassis import Flag, Names
 from expedite_events import Address, CutOff, ProductChanged, Settled, Units, Urgency, WarehouseChanged
 from expedite_events.base import Moment
 from inventory.domain.order import Ask, Content, FulfilmentOrder, Order, Segment, Transfer
@@ -14,8 +16,24 @@ from inventory.domain.stock import Shelf
 
 T = TypeVar("T")
 
-Id = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\s|/]+$")]
-Pieces = Annotated[int, Field(ge=0, le=10_000_000)]
+Id = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\s|/\x00-\x1f\x7f]+$")]
+Pieces = Annotated[int, Field(ge=0, le=10_000_000, strict=True)]
+Measure = Annotated[int, Field(ge=0, le=1_000_000_000, strict=True)]
+Code = Annotated[str, Field(min_length=1, max_length=128)]
+TimeOfDay = Annotated[str, Field(pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$")]
+
+
+Line = Annotated[str, Field(max_length=200)]
+
+
+def _day(text: str) -> str:
+    date.fromisoformat(text)
+    return text
+
+
+Day = Annotated[
+    str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", json_schema_extra={"format": "date"}), AfterValidator(_day)
+]
 
 
 def _zone(name: str) -> str:
@@ -36,15 +54,15 @@ class ProductBody(Body):
 
     sku: Id | None = None
     name: Annotated[str, Field(min_length=1, max_length=300)]
-    names: dict[str, str] = Field(default_factory=dict)
-    barcodes: tuple[str, ...] = ()
-    length_mm: Annotated[int, Field(ge=0)] = 0
-    width_mm: Annotated[int, Field(ge=0)] = 0
-    height_mm: Annotated[int, Field(ge=0)] = 0
-    weight_g: Annotated[int, Field(ge=0)] = 0
+    names: Names = Field(default_factory=dict)
+    barcodes: Annotated[tuple[Code, ...], Field(max_length=100)] = ()
+    length_mm: Measure = 0
+    width_mm: Measure = 0
+    height_mm: Measure = 0
+    weight_g: Measure = 0
     product_class: Annotated[str, Field(min_length=1, max_length=40)] = "standard"
-    unit_price: Annotated[str, Field(pattern=r"^\d{1,10}(\.\d{1,4})?$")] | None = None
-    active: bool = True
+    unit_price: Annotated[str, Field(pattern=r"^[0-9]{1,10}(\.[0-9]{1,4})?$")] | None = None
+    active: Flag = True
 
     def snapshot(self, sku: str) -> ProductChanged:
         return ProductChanged(**(dict(self) | {"sku": sku}))
@@ -56,30 +74,52 @@ class ProductRow(ProductBody):
     sku: Id
 
 
+class AddressBody(Body):
+    """Where a warehouse is. `country` is ISO 3166-1 alpha-2."""
+
+    line1: Line
+    line2: Line | None = None
+    city: Line
+    region: Line | None = None
+    postcode: Line | None = None
+    country: Annotated[str, Field(pattern=r"^[A-Z]{2}$")]
+
+
+class CutOffBody(Body):
+    """The last local time of day at which a carrier takes parcels."""
+
+    carrier_id: Id
+    local_time: Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+
+
 class WarehouseBody(Body):
     """A warehouse. Times are local `HH:MM`; `serves` are the countries it is nearest to. The id is that of the path; if
     the body repeats it, it must be the same."""
 
     warehouse_id: Id | None = None
     name: Annotated[str, Field(min_length=1, max_length=200)]
-    address: Address
-    time_zone: Annotated[str, AfterValidator(_zone)]
-    opens: Annotated[str, Field(pattern=r"^[0-2]\d:[0-5]\d$")] = "08:00"
-    closes: Annotated[str, Field(pattern=r"^[0-2]\d:[0-5]\d$")] = "18:00"
-    working_days: tuple[Annotated[int, Field(ge=0, le=6)], ...] = (0, 1, 2, 3, 4)
-    holidays: tuple[Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")], ...] = ()
-    cut_offs: tuple[CutOff, ...] = ()
-    serves: tuple[Annotated[str, Field(pattern=r"^[A-Z]{2}$")], ...] = ()
-    active: bool = True
+    address: AddressBody
+    time_zone: Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_zone)]
+    opens: TimeOfDay = "08:00"
+    closes: TimeOfDay = "18:00"
+    working_days: Annotated[tuple[Annotated[int, Field(ge=0, le=6, strict=True)], ...], Field(max_length=7)] = (
+        0, 1, 2, 3, 4,
+    )  # fmt: skip
+    holidays: Annotated[tuple[Day, ...], Field(max_length=1000)] = ()
+    cut_offs: Annotated[tuple[CutOffBody, ...], Field(max_length=100)] = ()
+    serves: Annotated[tuple[Annotated[str, Field(pattern=r"^[A-Z]{2}$")], ...], Field(max_length=300)] = ()
+    active: Flag = True
 
     def snapshot(self, warehouse_id: str) -> WarehouseChanged:
-        return WarehouseChanged(**(dict(self) | {"warehouse_id": warehouse_id}))
+        said = dict(self) | {"warehouse_id": warehouse_id, "address": Address(**dict(self.address))}
+        said["cut_offs"] = tuple(CutOff(**dict(cut_off)) for cut_off in self.cut_offs)
+        return WarehouseChanged(**said)
 
 
 class OpeningLine(Body):
     sku: Id
     warehouse_id: Id
-    quantity: Annotated[int, Field(ge=1, le=10_000_000)]
+    quantity: Annotated[int, Field(ge=1, le=10_000_000, strict=True)]
 
 
 class OpeningBody(Body):

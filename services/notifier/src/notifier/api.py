@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import HTMLResponse
 
 from expedite_chassis import Caller, EngineDep, Problem, RuntimeDep, links, require
@@ -18,6 +18,8 @@ from notifier.wording import LOCALES, environment, local_date
 router = APIRouter()
 Reader = Annotated[Caller, Depends(require("read"))]
 Writer = Annotated[Caller, Depends(require("orders:write"))]
+OrderPath = Annotated[str, Path(min_length=1, max_length=64)]
+DEEPEST = 1_000_000_000  # messages a list goes: beyond it the database has no number for the place
 
 WORDS: dict[str, dict[str, str]] = {
     "en": {
@@ -84,10 +86,10 @@ async def status(
 async def messages(
     engine: EngineDep,
     caller: Reader,
-    order_id: str | None = None,
+    order_id: Annotated[str | None, Query(max_length=64)] = None,
     state: Annotated[str | None, Query(alias="status", pattern="^(queued|sent|failed)$")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
-    after: Annotated[int, Query(ge=0, description="offset to go on from")] = 0,
+    after: Annotated[int, Query(ge=0, le=DEEPEST, description="offset to go on from")] = 0,
 ) -> dict[str, Any]:
     """Messages, newest first: what was said to whom, when, and whether it left."""
     where: dict[str, str] = of_order(order_id) if order_id else {}
@@ -119,7 +121,7 @@ async def queue(engine: EngineDep, caller: Reader) -> dict[str, Any]:
 
 
 @router.get("/orders/{order_id}/status-link")
-async def status_link(order_id: str, runtime: RuntimeDep, caller: Writer) -> dict[str, str]:
+async def status_link(order_id: OrderPath, runtime: RuntimeDep, caller: Writer) -> dict[str, str]:
     """The signed link to an order's status page, to give to its customer. Whoever holds it may answer and confirm for the
     customer: it takes the scope orders:write."""
     return {"url": link_to(runtime.urls.get("notifier", ""), str(runtime.secrets.get("link_secret", "")), order_id)}

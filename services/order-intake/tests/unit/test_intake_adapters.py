@@ -13,7 +13,7 @@ import pytest
 from expedite_chassis import webhooks
 from expedite_events import ProductChanged
 from order_intake.adapters import shopify, woocommerce
-from order_intake.adapters.fields import Mapped, Unmappable, parse
+from order_intake.adapters.fields import Mapped, Unmappable, end_of_day, parse
 from order_intake.domain.channel import Channel, Policy
 from order_intake.domain.content import Content, normalised
 from order_intake.domain.verify import verify
@@ -258,3 +258,10 @@ def test_the_ping_is_a_form_with_a_number() -> None:
     assert woocommerce.is_ping(form, b"webhook_id=17")
     assert not woocommerce.is_ping("application/json", b"webhook_id=17")
     assert not woocommerce.is_ping(form, b"webhook_id=17&order=1")
+
+
+@pytest.mark.parametrize("text", ["9999-12-31", "9998-01-01", "2200-01-01", "1999-12-31", "0001-01-01"])
+def test_a_date_nobody_can_plan_with_is_no_promise(text: str) -> None:
+    """B1, I3: the planner adds hours to a promised date; at the end of the calendar it would stop there for good."""
+    assert end_of_day(text, UTC) is None
+    assert end_of_day("2199-12-31", UTC) == datetime(2199, 12, 31, 23, 59, 59, tzinfo=UTC)

@@ -8,9 +8,21 @@ from enum import StrEnum
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from expedite_chassis import Caller, EngineDep, FieldProblem, Problem, require, root
+from expedite_chassis import (
+    Caller,
+    EngineDep,
+    FieldProblem,
+    Flag,
+    Instant,
+    Problem,
+    QueryFlag,
+    followed_by,
+    require,
+    root,
+)
+from expedite_chassis.auth import offering
 from expedite_events import Decision, Lane, Outcome, Stage, Tier
 from expedite_messaging import Tx
 from prioritizer.domain.assign import lower, raise_by_hand
@@ -29,16 +41,23 @@ OrderPath = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 PersonPath = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Sentence = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+Filter = Annotated[str | None, Query(max_length=200)]
 Reader = Annotated[Caller, Depends(require("read"))]
 Operator = Annotated[Caller, Depends(require("priority:write"))]
 
 
+_identify = require()
+
+
 async def _keeps_people(request: Request) -> Caller:
     """Planners and operators both keep the list of people."""
-    caller = await require()(request)
+    caller = await _identify(request)
     if not (caller.may("master:write") or caller.may("priority:write")):
         raise Problem(403, "missing-scope", detail="This needs the scope master:write or priority:write.")
     return caller
+
+
+offering(_keeps_people, ("master:write",), ("priority:write",))
 
 
 class Body(BaseModel):
@@ -50,7 +69,7 @@ class RaiseBody(Body):
 
     tier: Literal["urgent", "high"] = "urgent"
     reason: Sentence
-    expires_at: AwareDatetime | None = None
+    expires_at: Instant | None = None
 
 
 class CauseBody(Body):
@@ -64,12 +83,12 @@ class PersonBody(Body):
 
     name: Name
     email: Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+$", max_length=254)]
-    roles: tuple[Name, ...] = ()
+    roles: Annotated[tuple[Name, ...], Field(max_length=50)] = ()
     superior: Name | None = None
-    stages: tuple[Stage, ...] = ()
-    warehouses: tuple[Name, ...] = ()
-    language: Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$")] = "en"
-    active: bool = True
+    stages: Annotated[tuple[Stage, ...], Field(max_length=50)] = ()
+    warehouses: Annotated[tuple[Name, ...], Field(max_length=500)] = ()
+    language: Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$", max_length=35)] = "en"
+    active: Flag = True
 
 
 class ClockView(BaseModel):
@@ -134,9 +153,14 @@ class BudgetsView(BaseModel):
     budgets: tuple[Budget, ...]
 
 
+_OF_ORDER = {name: followed_by(name, "order_id", "/order_id") for name in ("show_priority", "lower_order")}
+_OF_BREACH = {"record_cause": followed_by("record_cause", "breach_id", "/items/0/breach_id")}
+_OF_PERSON = {"show_person": followed_by("show_person", "person_id", "/person_id")}
+
+
 @router.get("/orders/{order_id}/priority")
 async def show_priority(
-    order_id: OrderPath, engine: EngineDep, caller: Reader, at: Annotated[AwareDatetime | None, Query()] = None
+    order_id: OrderPath, engine: EngineDep, caller: Reader, at: Annotated[Instant | None, Query()] = None
 ) -> PriorityView:
     """Tier, score, deadlines and reasons: all revisions, and the one that was in force at `at` (default: now) (B2)."""
 
@@ -170,7 +194,11 @@ async def show_priority(
 
 
 @router.post(
-    "/orders/{order_id}/raise", responses={202: {"model": RaiseView, "description": "Not seen yet: it was asked for"}}
+    "/orders/{order_id}/raise",
+    responses={
+        200: {"links": _OF_ORDER},
+        202: {"model": RaiseView, "description": "Not seen yet: it was asked for", "links": _OF_ORDER},
+    },
 )
 async def raise_order(
     order_id: OrderPath, body: RaiseBody, engine: EngineDep, caller: Operator, response: Response
@@ -241,15 +269,15 @@ async def _change(
     return await engine.transact([order_id], work)
 
 
-@router.get("/breaches")
+@router.get("/breaches", responses={200: {"links": _OF_BREACH}})
 async def list_breaches(
     engine: EngineDep,
     caller: Reader,
-    is_open: Annotated[bool | None, Query(alias="open", description="Only open ones, or only closed ones")] = None,
-    order_id: str | None = None,
-    owner: str | None = None,
+    is_open: Annotated[QueryFlag | None, Query(alias="open", description="Only open ones, or only closed ones")] = None,
+    order_id: Filter = None,
+    owner: Filter = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
-    cursor: Annotated[str | None, Query(pattern=r"^\d{1,9}$")] = None,
+    cursor: Annotated[str | None, Query(pattern=r"^[0-9]{1,9}$")] = None,
 ) -> BreachPage:
     """Breaches, newest first (C3)."""
     where: dict[str, object] = {}
@@ -316,7 +344,7 @@ async def show_person(person_id: PersonPath, engine: EngineDep, caller: Reader) 
     return person
 
 
-@router.put("/people/{person_id}")
+@router.put("/people/{person_id}", responses={200: {"links": _OF_PERSON}})
 async def put_person(
     person_id: PersonPath, body: PersonBody, engine: EngineDep, caller: Annotated[Caller, Depends(_keeps_people)]
 ) -> Person:

@@ -54,6 +54,28 @@ async def test_a_raise_overtakes_and_can_be_undone(engine: MemoryEngine, http: h
     assert [(c["subject"], c["stage"]) for c in shown["clocks"]] == [(story.order_id, "stock_lock")]
 
 
+@pytest.mark.parametrize(
+    "moment",
+    ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", 4_000_000_000, "4000000000", "2200-01-01T00:00:00Z"],
+)
+async def test_a_raise_ends_at_a_moment_that_can_be_reckoned_with(
+    http: httpx.AsyncClient, story: Any, moment: Any
+) -> None:
+    """B4, I5: a timer at the end of the calendar, or a time that is a number, is refused before anything is kept."""
+    answer = await http.post(f"/orders/{story.order_id}/raise", json={"reason": "VIP", "expires_at": moment})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == "/expires_at"
+    assert (await http.get(f"/orders/{story.order_id}/priority", params={"at": moment})).status_code == 422
+
+
+@pytest.mark.parametrize(
+    "query", ["order_id=" + "a" * 201, "owner=%00", "open=yes", "open=1", "cursor=%D9%A1", "limit=0"]
+)
+async def test_filters_are_bounded(http: httpx.AsyncClient, query: str) -> None:
+    """I5: a filter that cannot match is refused, not handed to the database."""
+    assert (await http.get(f"/breaches?{query}")).status_code == 422
+
+
 async def test_an_order_not_seen_yet_is_asked_for_and_comes_raised(
     engine: MemoryEngine, http: httpx.AsyncClient, story: Any
 ) -> None:

@@ -14,7 +14,7 @@ from shipping import api_carriers, api_dock, api_labels, api_webhooks
 from shipping.domain.state import OrderLeg
 from shipping.problems import unknown_parcel
 from shipping.store import ORDERS, PARCELS, ParcelRow, ParcelStatus, load_parcel
-from shipping.views import Id, IdQuery, Limit, ParcelList, ParcelView, ParcelViews, answered, view
+from shipping.views import Id, IdQuery, Limit, ParcelList, ParcelView, ParcelViews, answered, parcel_links, view
 
 router = APIRouter()
 for _part in (api_webhooks, api_dock, api_labels, api_carriers):  # the busiest first: routes are tried in this order
@@ -23,7 +23,7 @@ for _part in (api_webhooks, api_dock, api_labels, api_carriers):  # the busiest 
 Reader = Annotated[Caller, Depends(require("read"))]
 
 
-@router.get("/parcels", response_model=ParcelList)
+@router.get("/parcels", response_model=ParcelList, responses=parcel_links("/items/0/parcel_id"))
 async def list_parcels(
     engine: EngineDep,
     caller: Reader,
@@ -64,7 +64,7 @@ async def get_parcel(parcel_id: Id, engine: EngineDep, caller: Reader) -> Parcel
     return found
 
 
-@router.get("/orders/{order_id}/parcels")
+@router.get("/orders/{order_id}/parcels", responses=parcel_links("/items/0/parcel_id"))
 async def get_order_parcels(order_id: Id, engine: EngineDep, caller: Reader) -> ParcelViews:
     """All parcels of an order, in the order they were packed."""
 

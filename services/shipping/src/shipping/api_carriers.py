@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Response
-from pydantic import AwareDatetime
+from fastapi import APIRouter, Depends, Query, Response
 
-from expedite_chassis import Caller, EngineDep, Problem, require, root
+from expedite_chassis import Caller, EngineDep, Instant, Problem, followed_by, require, root
+from expedite_events import CarrierService
 from expedite_messaging import Tx
 from shipping.domain.desk import Carrier, change
 from shipping.store import CARRIERS, PARCELS, ParcelRow, place_of
@@ -30,10 +30,17 @@ Reader = Annotated[Caller, Depends(require("read"))]
 Planner = Annotated[Caller, Depends(require("master:write"))]
 
 
-@router.put("/carriers/{carrier_id}")
+_CARRIER: dict[int | str, dict[str, Any]] = {
+    200: {"links": {name: followed_by(name, "carrier_id", "/carrier_id") for name in ("get_carrier", "manifest")}}
+}
+
+
+@router.put("/carriers/{carrier_id}", responses=_CARRIER)
 async def put_carrier(carrier_id: Id, body: CarrierBody, engine: EngineDep, caller: Planner) -> Carrier:
     """Create or change a carrier; announced when it changes. Its API key and webhook secret are in the secrets file."""
-    wanted = Carrier(carrier_id=carrier_id, **(dict(body) | {"base_url": body.base_url.rstrip("/")}))
+    services = tuple(CarrierService(**dict(service)) for service in body.services)
+    said = dict(body) | {"base_url": body.base_url.rstrip("/"), "services": services}
+    wanted = Carrier(carrier_id=carrier_id, **said)
 
     async def work(tx: Tx) -> Carrier:
         book = await tx.load(CARRIERS, [carrier_id])
@@ -72,7 +79,7 @@ async def manifest(
     carrier_id: Id,
     engine: EngineDep,
     caller: Reader,
-    since: AwareDatetime | None = None,
+    since: Annotated[Instant | None, Query()] = None,
     after: PlaceQuery = None,
     limit: Limit = 100,
 ) -> Response:

@@ -32,6 +32,7 @@ from shipping.views import (
     answered,
     dock_item,
     outcome,
+    parcel_links,
     rest_of_place,
 )
 
@@ -40,7 +41,7 @@ Crew = Annotated[Caller, Depends(require("floor:work"))]
 Decide = Callable[[OrderLeg, Desktop], Decision[OrderLeg]]
 
 
-@router.get("/warehouses/{warehouse_id}/dock", response_model=DockList)
+@router.get("/warehouses/{warehouse_id}/dock", response_model=DockList, responses=parcel_links("/items/0/parcel_id"))
 async def dock(
     warehouse_id: Id, engine: EngineDep, caller: Crew, after: PlaceQuery = None, limit: Limit = 100
 ) -> Response:

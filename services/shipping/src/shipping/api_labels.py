@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Response
 
@@ -19,7 +19,13 @@ router = APIRouter()
 Crew = Annotated[Caller, Depends(require("floor:work"))]
 
 
-@router.get("/parcels/{parcel_id}/label.zpl", response_class=Response)
+def _file(media_type: str) -> dict[int | str, dict[str, Any]]:
+    return {
+        200: {"content": {media_type: {"schema": {"type": "string", "format": "binary"}}}, "description": "The label"}
+    }
+
+
+@router.get("/parcels/{parcel_id}/label.zpl", response_class=Response, responses=_file("application/zpl"))
 async def label_zpl(parcel_id: Id, engine: EngineDep, caller: Crew) -> Response:
     """The label for the printer, exactly as bought from the carrier (F2)."""
     _, file = await _label(engine, parcel_id)
@@ -28,7 +34,7 @@ async def label_zpl(parcel_id: Id, engine: EngineDep, caller: Crew) -> Response:
     return Response(file.zpl, media_type="application/zpl")
 
 
-@router.get("/parcels/{parcel_id}/label.pdf", response_class=Response)
+@router.get("/parcels/{parcel_id}/label.pdf", response_class=Response, responses=_file("application/pdf"))
 async def label_pdf(parcel_id: Id, engine: EngineDep, runtime: RuntimeDep, caller: Crew) -> Response:
     """The label as a page, exactly as bought from the carrier (F2)."""
     label, file = await _label(engine, parcel_id)

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from prometheus_client import Counter
 
 from expedite_chassis import Caller, EngineDep, Problem, Runtime, require
+from expedite_chassis.openapi import also_answers
 from expedite_chassis.ration import FORGERIES_PER_MINUTE, Ration
 from expedite_chassis.webhooks import secrets_of, verify_easypost, verify_standard
 from expedite_messaging import Engine, Group, Tx
@@ -27,13 +28,23 @@ _LABELS_AT_MOST = 200  # a carrier that invents statuses must not fill the metri
 KEPT = (DeliveryState.UNMATCHED, DeliveryState.WAITING, DeliveryState.UNREADABLE)
 
 
+KEPT_ANSWER: dict[int | str, dict[str, Any]] = {202: {"model": Receipt, "description": "Kept, and not applied yet"}}
+
+
 def _headers(*names: str) -> dict[str, Any]:
     """Headers of a webhook for the API's description. They are read by hand, as the body is: carriers send many webhooks,
     and checking each part on its own costs more than the signature."""
-    return {"parameters": [{"in": "header", "name": n, "required": True, "schema": {"type": "string"}} for n in names]}
+    named = [{"in": "header", "name": n, "required": True, "schema": {"type": "string"}} for n in names]
+    body = {"content": {"application/json": {"schema": {}}}}
+    return {"parameters": named, "requestBody": body, **also_answers(401, 429)}
 
 
-@router.post("/webhooks/easypost/{carrier_id}", response_model=Receipt, openapi_extra=_headers("X-Hmac-Signature"))
+@router.post(
+    "/webhooks/easypost/{carrier_id}",
+    response_model=Receipt,
+    responses=KEPT_ANSWER,
+    openapi_extra=_headers("X-Hmac-Signature"),
+)
 async def easypost_webhook(carrier_id: Id, request: Request) -> Response:
     """EasyPost's `tracker.updated`, unchanged: `X-Hmac-Signature` over the raw body."""
     body = await request.body()
@@ -44,6 +55,7 @@ async def easypost_webhook(carrier_id: Id, request: Request) -> Response:
 @router.post(
     "/webhooks/native/{carrier_id}",
     response_model=Receipt,
+    responses=KEPT_ANSWER,
     openapi_extra=_headers("webhook-id", "webhook-timestamp", "webhook-signature"),
 )
 async def native_webhook(carrier_id: Id, request: Request) -> Response:

@@ -8,7 +8,8 @@ from fastapi import Path, Query, Response
 from msgspec.structs import asdict
 from pydantic import BaseModel, ConfigDict, Field
 
-from expedite_events import CarrierService, Tier, UnitRange, to_json
+from expedite_chassis import Flag, Names, Price
+from expedite_events import Tier, UnitRange, to_json
 from expedite_events.base import Moment
 from expedite_events.contract import model_of
 from shipping.domain.desk import Carrier
@@ -57,17 +58,28 @@ class Returned(By):
     reason: Name = "came back to the warehouse"
 
 
+class ServiceBody(Body):
+    """A service a carrier sells. Transit is door to door in real hours of the business clock; no countries: everywhere."""
+
+    code: Name
+    name: Name
+    transit_hours: Annotated[int, Field(ge=0, le=8760, strict=True)]
+    base_price: Price
+    price_per_kg: Price
+    countries: Annotated[tuple[Annotated[str, Field(pattern=r"^[A-Z]{2}$")], ...], Field(max_length=300)] = ()
+
+
 class CarrierBody(Body):
     """A carrier as its planner describes it."""
 
     name: Name
     base_url: Annotated[str, Field(pattern=r"^https?://[^\s?#@\\]+$", max_length=500)]
     webhook_format: Annotated[str, Field(pattern=r"^(native|easypost)$")] = "native"
-    services: Annotated[tuple[CarrierService, ...], Field(max_length=100)] = ()
-    reliability: Annotated[float, Field(ge=0, le=1)] = 1.0
-    names: dict[str, str] = Field(default_factory=dict)
-    active: bool = True
-    batch: Annotated[bool, Field(description="false: its API takes one request at a time")] = True
+    services: Annotated[tuple[ServiceBody, ...], Field(max_length=100)] = ()
+    reliability: Annotated[float, Field(ge=0, le=1, strict=True)] = 1.0
+    names: Names = Field(default_factory=dict)
+    active: Flag = True
+    batch: Annotated[Flag, Field(description="false: its API takes one request at a time")] = True
 
 
 class DockItem(model_of(ParcelRow)):  # type: ignore[misc]
@@ -177,6 +189,17 @@ class CarrierList(BaseModel):
 class DeliveryList(BaseModel):
     items: list[TrackingDelivery]
     next: str | None = None
+
+
+OF_PARCEL = ("get_parcel", "hand_over", "put_back", "parcel_returned", "retry_label", "label_zpl", "label_pdf")
+
+
+def parcel_links(pointer: str) -> dict[int | str, dict[str, Any]]:
+    """`responses` with links to what can be done with the parcel whose id stands at the pointer."""
+    links = {
+        name: {"operationId": name, "parameters": {"parcel_id": f"$response.body#{pointer}"}} for name in OF_PARCEL
+    }
+    return {200: {"links": links}}
 
 
 class Receipt(BaseModel):

@@ -232,9 +232,43 @@ async def test_bad_requests_name_the_field(house: Any) -> None:
     assert {e["pointer"] for e in answer.json()["errors"]} == {"/base_url", "/colour"}
     assert (await house.api.get("/parcels/none")).json()["type"] == "/problems/unknown-parcel"
     assert (await house.api.get("/orders/none/parcels")).json()["type"] == "/problems/unknown-order"
-    assert (await house.api.get("/parcels/a%00b")).status_code == 422
+    assert (await house.api.get("/parcels/a%00b")).status_code == 404
+    assert (await house.api.get("/parcels/a%20b")).status_code == 422
     nul = await house.api.post("/parcels/x/hand-over", json={"by": "a\u0000b"})
     assert nul.status_code == 422
+
+
+SERVICE = {"code": "std", "name": "Standard", "transit_hours": 24, "base_price": "3.00", "price_per_kg": "1.00"}
+
+
+@pytest.mark.parametrize(
+    ("change", "pointer"),
+    [
+        ({"services": [SERVICE | {"transit_hours": 10**18}]}, "/services/0/transit_hours"),
+        ({"services": [SERVICE | {"transit_hours": -1}]}, "/services/0/transit_hours"),
+        ({"services": [SERVICE | {"base_price": "Infinity"}]}, "/services/0/base_price"),
+        ({"services": [SERVICE | {"price_per_kg": -1}]}, "/services/0/price_per_kg"),
+        ({"services": [SERVICE | {"countries": ["Germany"]}]}, "/services/0/countries/0"),
+        ({"services": [SERVICE | {"speed": 1}]}, "/services/0/speed"),
+        ({"names": {"en": "x" * 301}}, "/names/en"),
+        ({"reliability": True}, "/reliability"),
+        ({"batch": "no"}, "/batch"),
+    ],
+)
+async def test_a_carrier_nobody_could_reckon_with_is_refused(house: Any, change: Any, pointer: str) -> None:
+    """F1, I3: transit times and prices travel to services that add them to dates; beyond the calendar they would stop there."""
+    body = {"name": "X", "base_url": "http://x"}
+    answer = await house.api.put("/carriers/x", json=body | change)
+    assert answer.status_code == 422
+    assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
+    fine = await house.api.put("/carriers/x", json=body | {"services": [SERVICE]})
+    assert fine.json()["services"][0]["transit_hours"] == 24
+
+
+@pytest.mark.parametrize("since", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "0", "1e300"])
+async def test_a_manifest_begins_at_a_real_time(house: Any, since: str) -> None:
+    """F2: times at the ends of the calendar and numbers are refused."""
+    assert (await house.api.get("/carriers/swift-post/manifest", params={"since": since})).status_code == 422
 
 
 @pytest.mark.parametrize(

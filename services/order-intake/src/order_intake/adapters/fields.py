@@ -133,10 +133,12 @@ def moment(value: str | None, assumed: tzinfo | None = None) -> datetime | None:
 
 
 def end_of_day(value: str | None, zone: tzinfo) -> datetime | None:
-    """The last second of a date in the buyer's time zone, in UTC; None when it is no date."""
+    """The last second of a date in the buyer's time zone, in UTC; None when it is no date of our times."""
     try:
         day = datetime.fromisoformat((value or "").strip())
-        return datetime.combine(day.date(), time(23, 59, 59), tzinfo=zone).astimezone(UTC)
+        # Sums with times near the ends of the calendar overflow in whoever plans with this date.
+        known = 2000 <= day.year < 2200
+        return datetime.combine(day.date(), time(23, 59, 59), tzinfo=zone).astimezone(UTC) if known else None
     except (ValueError, OverflowError):
         return None
 

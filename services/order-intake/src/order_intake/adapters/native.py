@@ -3,30 +3,19 @@ names (A4). Unknown fields are refused, so that a misspelt one is not silently l
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StrictBool, StrictInt
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
+from expedite_chassis import Amount, Instant, Written, storable
 from order_intake.domain.channel import CHANNEL_ID
 from order_intake.domain.content import Content, DraftAddress, DraftCustomer, DraftLine, digest
-
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-
-
-def storable(value: str) -> str:
-    """Text without characters that cannot be stored (NUL, lone surrogates); ValueError names the remedy."""
-    if (not value.isascii() or "\x00" in value) and _UNSTORABLE.search(value):
-        raise ValueError("Leave out characters that are not text (NUL, lone surrogates)")
-    return value
-
 
 Short = Annotated[str, Field(max_length=200), AfterValidator(storable)]
 Long = Annotated[str, Field(max_length=2000), AfterValidator(storable)]
 Count = Annotated[StrictInt, Field(ge=-(10**9), le=10**9)]
-Price = Annotated[Decimal, Field(max_digits=14, decimal_places=4)]
 
 
 class _Strict(BaseModel):
@@ -75,7 +64,7 @@ class NativeLine(_Strict):
     sku: Short | None = None
     name: Short | None = None
     quantity: Count | None = None
-    unit_price: Price = Decimal(0)
+    unit_price: Amount = Decimal(0)
     custom: StrictBool = False
 
     def draft(self, number: int) -> DraftLine:
@@ -104,9 +93,9 @@ class NativeOrder(_Strict):
 
     channel: Annotated[str, Field(pattern=CHANNEL_ID)]
     reference: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(storable)] | None = None
-    placed_at: AwareDatetime | None = None
+    placed_at: Written | None = None
     currency: Short = "USD"
-    total: Price | None = None
+    total: Amount | None = None
     payment_state: Literal["paid", "authorized", "unpaid"] = "paid"
     customer: NativeCustomer = NativeCustomer()
     lines: Annotated[tuple[NativeLine, ...], Field(max_length=2000)] = ()
@@ -114,7 +103,7 @@ class NativeOrder(_Strict):
     shipping_method: Short | None = None
     carrier_preference: Short | None = None
     partial_shipment: StrictBool = True
-    promise_by: AwareDatetime | None = None
+    promise_by: Instant | None = None
     note: Long | None = None
     test: StrictBool = False
 

@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import Path, Query, Request
 
 from expedite_chassis import Caller, Problem, ProblemType, links, register_problem, require
+from expedite_chassis.auth import offering
 from order_intake.domain.order import Order
 
 ORDER_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
@@ -32,7 +33,7 @@ def any_of(*scopes: str) -> Callable[[Request], Awaitable[Caller]]:
             await require(scopes[0], by_channel=True)(request)
         return caller
 
-    return authorised
+    return offering(authorised, *((scope,) for scope in scopes))
 
 
 def holder(purpose: str, *scopes: str) -> Callable[..., Awaitable[Caller]]:

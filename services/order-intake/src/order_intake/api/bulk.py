@@ -28,6 +28,7 @@ from order_intake.settings import policy
 
 router = APIRouter(tags=["orders"])
 log = structlog.get_logger("expedite.intake")
+NDJSON = "application/x-ndjson"
 BULK_LIMIT = 64 * 1024 * 1024
 _CHUNK = 250  # lines of one transaction: enough to share its cost, few enough that other requests get their turn
 _AHEAD = 2  # chunks at work at once: one is read and decided while the database writes the one before
@@ -35,7 +36,12 @@ _AHEAD = 2  # chunks at work at once: one is read and decided while the database
 Verdict = dict[str, Any]
 
 
-@router.post("/orders/bulk", response_model=None)
+@router.post(
+    "/orders/bulk",
+    response_class=StreamingResponse,
+    responses={200: {"content": {NDJSON: {"schema": {"type": "string"}}}, "description": "One verdict per line"}},
+    openapi_extra={"requestBody": {"content": {NDJSON: {"schema": {"$ref": "#/components/schemas/NativeOrder"}}}}},
+)
 async def post_orders(
     request: Request, raw: RawBody, engine: EngineDep, runtime: RuntimeDep, caller: Writer
 ) -> StreamingResponse:
@@ -45,7 +51,7 @@ async def post_orders(
     intake = await ready_intake(request)
     running: set[asyncio.Task[list[Verdict]]] = runtime.shared("bulk", set)
     bulk = _Bulk(engine, intake, caller, base_url_of(request), running)
-    return StreamingResponse(bulk.verdicts(raw), media_type="application/x-ndjson")
+    return StreamingResponse(bulk.verdicts(raw), media_type=NDJSON)
 
 
 @dataclass

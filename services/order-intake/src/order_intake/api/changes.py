@@ -6,15 +6,27 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Request
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StrictBool
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool
 from starlette.responses import JSONResponse, Response
 
-from expedite_chassis import Caller, EngineDep, Problem, require, root
+from expedite_chassis import (
+    Amount,
+    Caller,
+    EngineDep,
+    Problem,
+    Written,
+    require,
+    root,
+    security_of,
+    storable,
+)
 from expedite_chassis.idempotency import HEADER, checked_key
+from expedite_chassis.openapi import IDEMPOTENCY_KEY
 from expedite_events import Decision, UnitRange, Units
 from expedite_messaging import Engine
-from order_intake.adapters.native import Count, NativeCustomer, Price, Short, given, storable
+from order_intake.adapters.native import Count, NativeCustomer, Short, given
 from order_intake.api.access import OrderPath, any_of, holder, known_shape, of_caller
+from order_intake.api.shown import CANCEL_LINK, LOCATION, CancelAccepted, CancelShown, OrderShown, shown
 from order_intake.changes import Desk, change, problem_of
 from order_intake.domain.cancelling import CancelAsk, LineQuantity, answering, cancel
 from order_intake.domain.content import digest
@@ -32,6 +44,7 @@ Reviewer = Annotated[Caller, Depends(require("orders:review"))]
 Reader = Annotated[Caller, Depends(any_of("orders:read", "orders:write", "read"))]
 Why = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(storable)]
 HoldPath = Annotated[str, Path(max_length=80)]
+Number = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
 
 
 class _Body(BaseModel):
@@ -41,11 +54,11 @@ class _Body(BaseModel):
 class LineCompletion(_Body):
     """A correction of line `line`, or, without it, a line to add."""
 
-    line: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    line: Number | None = None
     sku: Short | None = None
     name: Short | None = None
     quantity: Count | None = None
-    unit_price: Price | None = None
+    unit_price: Amount | None = None
     remove: StrictBool = False
 
     def patch(self) -> LinePatch:
@@ -62,7 +75,7 @@ class Completion(_Body):
 
     customer: NativeCustomer | None = None
     lines: Annotated[tuple[LineCompletion, ...], Field(max_length=2000)] = ()
-    placed_at: AwareDatetime | None = None
+    placed_at: Written | None = None
     currency: Short | None = None
 
     def patch(self) -> Patch:
@@ -92,16 +105,16 @@ class Payment(_Body):
 class CancelLine(_Body):
     """So many units of a line."""
 
-    line: Annotated[int, Field(ge=1, le=1_000_000)]
-    quantity: Annotated[int, Field(ge=1, le=1_000_000)]
+    line: Number
+    quantity: Number
 
 
 class CancelUnits(_Body):
     """Units `first` to `last` of a line."""
 
-    line: Annotated[int, Field(ge=1, le=1_000_000)]
-    first: Annotated[int, Field(ge=1, le=1_000_000)]
-    last: Annotated[int, Field(ge=1, le=1_000_000)]
+    line: Number
+    first: Number
+    last: Number
 
 
 class Cancel(_Body):
@@ -125,7 +138,15 @@ class Cancel(_Body):
         )
 
 
-@router.post("/orders/{order_id}/completion")
+_SHOWN = shown(OrderShown)
+
+
+@router.post(
+    "/orders/{order_id}/completion",
+    response_model=None,
+    responses=_SHOWN,
+    openapi_extra={"security": security_of(("orders:write",), ("orders:review",), link=True)},
+)
 async def post_completion(
     order_id: OrderPath,
     body: Completion,
@@ -143,7 +164,7 @@ async def post_completion(
     return _desk_view(await change(engine, root(order_id), policy(), by, decide, lambda order: patched(order, patch)))
 
 
-@router.post("/orders/{order_id}/holds/{hold_id}/approve")
+@router.post("/orders/{order_id}/holds/{hold_id}/approve", response_model=None, responses=_SHOWN)
 async def approve(
     order_id: OrderPath, hold_id: HoldPath, body: Verdict, engine: EngineDep, caller: Reviewer
 ) -> dict[str, Any]:
@@ -151,7 +172,7 @@ async def approve(
     return await _review(engine, order_id, hold_id, "approved", body.reason, caller)
 
 
-@router.post("/orders/{order_id}/holds/{hold_id}/reject")
+@router.post("/orders/{order_id}/holds/{hold_id}/reject", response_model=None, responses=_SHOWN)
 async def reject(
     order_id: OrderPath, hold_id: HoldPath, body: Verdict, engine: EngineDep, caller: Reviewer
 ) -> dict[str, Any]:
@@ -171,7 +192,7 @@ async def _review(
     return _desk_view(await change(engine, root(known_shape(order_id)), policy(), caller, decide))
 
 
-@router.post("/orders/{order_id}/payment")
+@router.post("/orders/{order_id}/payment", response_model=None, responses=_SHOWN)
 async def post_payment(order_id: OrderPath, body: Payment, engine: EngineDep, caller: Writer) -> dict[str, Any]:
     """Record that an order is paid or its payment authorised: its unpaid hold ends (A5)."""
 
@@ -183,7 +204,13 @@ async def post_payment(order_id: OrderPath, body: Payment, engine: EngineDep, ca
     return _desk_view(await change(engine, root(known_shape(order_id)), policy(), caller, decide))
 
 
-@router.post("/orders/{order_id}/cancel", status_code=202, response_model=None)
+@router.post(
+    "/orders/{order_id}/cancel",
+    status_code=202,
+    response_model=None,
+    responses=shown(CancelAccepted, 202, headers=LOCATION, links=CANCEL_LINK),
+    openapi_extra={"parameters": [IDEMPOTENCY_KEY]},
+)
 async def post_cancel(
     order_id: OrderPath, body: Cancel, request: Request, engine: EngineDep, caller: Writer
 ) -> Response:
@@ -207,7 +234,7 @@ async def post_cancel(
     return JSONResponse(answer, status_code=202, headers={"Location": url})
 
 
-@router.get("/orders/{order_id}/cancels/{request_id}")
+@router.get("/orders/{order_id}/cancels/{request_id}", response_model=None, responses=shown(CancelShown))
 async def get_cancel(order_id: OrderPath, request_id: HoldPath, engine: EngineDep, caller: Reader) -> dict[str, Any]:
     """The answers to a cancel request, unit by unit."""
     known_shape(order_id)
@@ -219,7 +246,12 @@ async def get_cancel(order_id: OrderPath, request_id: HoldPath, engine: EngineDe
     return cancel_view(order, request)
 
 
-@router.post("/orders/{order_id}/confirm")
+@router.post(
+    "/orders/{order_id}/confirm",
+    response_model=None,
+    responses=_SHOWN,
+    openapi_extra={"security": security_of(("orders:write",), link=True)},
+)
 async def post_confirm(
     order_id: OrderPath, engine: EngineDep, by: Annotated[Caller, Depends(holder("confirm", "orders:write"))]
 ) -> dict[str, Any]:

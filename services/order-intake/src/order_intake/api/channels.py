@@ -7,11 +7,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from expedite_chassis import Caller, EngineDep, require
+from expedite_chassis import Caller, EngineDep, Price, require, storable
 from expedite_events import plain
 from expedite_messaging import Tx
-from order_intake.adapters.native import Price, storable
 from order_intake.api.access import any_of
+from order_intake.api.shown import Channels, shown
 from order_intake.domain.channel import CHANNEL_ID, Channel, Format
 from order_intake.store import CHANNELS
 
@@ -31,7 +31,7 @@ class ChannelBody(BaseModel):
     high_value_limit: Annotated[Price, Field(gt=0)] | None = None
 
 
-@router.put("/channels/{channel_id}")
+@router.put("/channels/{channel_id}", response_model=None, responses=shown(Channel))
 async def put_channel(
     channel_id: Annotated[str, Path(pattern=CHANNEL_ID)],
     body: ChannelBody,
@@ -49,7 +49,7 @@ async def put_channel(
     return shown
 
 
-@router.get("/channels")
+@router.get("/channels", response_model=None, responses=shown(Channels))
 async def list_channels(
     engine: EngineDep,
     caller: Annotated[Caller, Depends(any_of("read", "orders:read", "orders:write", "master:write"))],

@@ -17,10 +17,12 @@ from expedite_chassis import (
     tracing,
 )
 from expedite_chassis.idempotency import HEADER, checked_key, digest_of
+from expedite_chassis.openapi import IDEMPOTENCY_KEY
 from expedite_events import NO_UNITS
 from expedite_messaging import Engine, Group, Tx
 from order_intake.adapters.native import NativeOrder
 from order_intake.api.access import Cursor, Limit, OrderPath, any_of, known_shape, of_caller
+from order_intake.api.shown import LOCATION, OF_AN_ORDER, Accepted, OrderRows, OrderShown, hold_links, shown
 from order_intake.domain.order import State
 from order_intake.parcels import handed_of
 from order_intake.placing import Placed, PlaceRequest, place_all, prepared, unknown_channel
@@ -62,14 +64,20 @@ async def ready_intake(request: Request) -> Intake:
     return intake_of(runtime, engine)
 
 
-@router.post("/orders", status_code=202, response_model=None)
+@router.post(
+    "/orders",
+    status_code=202,
+    response_model=None,
+    responses=shown(Accepted, 202, headers=LOCATION, links=OF_AN_ORDER | hold_links("approve", "reject")),
+    openapi_extra={"parameters": [IDEMPOTENCY_KEY]},
+)
 async def post_order(order: NativeOrder, request: Request, caller: Writer) -> Response:
     """Take in one order (A1). It is accepted whatever is missing: `holds` says what it waits for. An `Idempotency-Key` or a
     `reference` makes a retry safe; one of them is needed."""
     intake = await ready_intake(request)
     keyed, key = None, request.headers.get(HEADER)
     if key is not None or order.reference is None:
-        keyed = KeyedRequest(caller, checked_key(key), digest_of("POST", request.url.path, await request.body()))
+        keyed = KeyedRequest(caller, checked_key(key), digest_of("POST", request.scope["path"], await request.body()))
     placed = await intake.submit(asked(order, caller, base_url_of(request), keyed))
     if isinstance(placed, Problem):
         raise placed
@@ -101,7 +109,7 @@ def base_url_of(request: Request) -> str:
     return str(request.base_url).rstrip("/")
 
 
-@router.get("/orders")
+@router.get("/orders", response_model=None, responses=shown(OrderRows))
 async def list_orders(
     engine: EngineDep,
     caller: Reader,
@@ -123,7 +131,7 @@ async def list_orders(
     return {"items": [summary_view(o) for o in page], "next": page[-1].order_id if len(found) > limit else None}
 
 
-@router.get("/orders/{order_id}")
+@router.get("/orders/{order_id}", response_model=None, responses=shown(OrderShown))
 async def get_order(order_id: OrderPath, engine: EngineDep, caller: Reader) -> dict[str, Any]:
     """All intake knows about an order: state, holds, units by outcome, cancel requests."""
     known_shape(order_id)

@@ -7,10 +7,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Query, Request
 
 from expedite_chassis import Caller, EngineDep, Problem, RawBody, Runtime, RuntimeDep, require, tracing, webhooks
+from expedite_chassis.openapi import also_answers
 from expedite_chassis.ration import FORGERIES_PER_MINUTE, Ration
 from expedite_messaging import Engine, Tx
 from order_intake.adapters import woocommerce
 from order_intake.api.access import Cursor, Limit
+from order_intake.api.shown import DeliveryRow, DeliveryRows, DeliveryShown, Received, shown
 from order_intake.domain.channel import CHANNEL_ID, Format
 from order_intake.inbound import Inbound, accept, refuse, replay, signed
 from order_intake.settings import policy
@@ -23,7 +25,20 @@ DeliveryPath = Annotated[str, Path(pattern=r"^[0-9a-f-]{36}$")]
 Reviewer = Annotated[Caller, Depends(require("orders:review"))]
 
 
-@router.post("/webhooks/shopify/{channel_id}")
+def _signed(header: str, topic: str) -> dict[str, Any]:
+    """What a webhook brings, for the API's description: bodies are read by hand, whatever they are, and kept."""
+    named = {"in": "header", "name": header, "required": True, "schema": {"type": "string"}}
+    about = {"in": "header", "name": topic, "schema": {"type": "string"}}
+    body = {"content": {"application/json": {"schema": {}}}}
+    return {"parameters": [named, about], "requestBody": body, **also_answers(401, 429)}
+
+
+@router.post(
+    "/webhooks/shopify/{channel_id}",
+    response_model=None,
+    responses=shown(Received),
+    openapi_extra=_signed("X-Shopify-Hmac-Sha256", "X-Shopify-Topic"),
+)
 async def shopify_webhook(
     channel_id: ChannelPath, request: Request, raw: RawBody, engine: EngineDep, runtime: RuntimeDep
 ) -> dict[str, Any]:
@@ -31,7 +46,12 @@ async def shopify_webhook(
     return await _webhook(channel_id, Format.SHOPIFY, request, raw, engine, runtime)
 
 
-@router.post("/webhooks/woocommerce/{channel_id}")
+@router.post(
+    "/webhooks/woocommerce/{channel_id}",
+    response_model=None,
+    responses=shown(Received),
+    openapi_extra=_signed("X-WC-Webhook-Signature", "X-WC-Webhook-Topic"),
+)
 async def woocommerce_webhook(
     channel_id: ChannelPath, request: Request, raw: RawBody, engine: EngineDep, runtime: RuntimeDep
 ) -> dict[str, Any]:
@@ -64,7 +84,7 @@ def _answer(delivery: Delivery) -> dict[str, Any]:
     return {"delivery_id": delivery.delivery_id, "verdict": delivery.verdict, "order_id": delivery.order_id}
 
 
-@router.get("/deliveries")
+@router.get("/deliveries", response_model=None, responses=shown(DeliveryRows))
 async def list_deliveries(
     engine: EngineDep,
     _: Reviewer,
@@ -86,7 +106,7 @@ async def list_deliveries(
     return {"items": [delivery_view(d) for d in page], "next": page[-1].delivery_id if len(found) > limit else None}
 
 
-@router.get("/deliveries/{delivery_id}")
+@router.get("/deliveries/{delivery_id}", response_model=None, responses=shown(DeliveryShown))
 async def get_delivery(delivery_id: DeliveryPath, engine: EngineDep, _: Reviewer) -> dict[str, Any]:
     """One delivery with its raw body."""
 
@@ -99,7 +119,7 @@ async def get_delivery(delivery_id: DeliveryPath, engine: EngineDep, _: Reviewer
     return delivery_view(delivery, body=True)
 
 
-@router.post("/deliveries/{delivery_id}/replay")
+@router.post("/deliveries/{delivery_id}/replay", response_model=None, responses=shown(DeliveryRow))
 async def post_replay(delivery_id: DeliveryPath, engine: EngineDep, _: Reviewer) -> dict[str, Any]:
     """Do again what a kept delivery asks for, with the mapping of now; an order that exists is not made twice."""
     return delivery_view(await replay(engine, delivery_id, policy()))
