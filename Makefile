@@ -64,8 +64,8 @@ chaos-short: .venv/.synced  ## the rows of the fault matrix that every test run 
 audit: .venv/.synced  ## known vulnerabilities, hashes and licences of what is installed by default
 	$(RUN) python tools/audit_dependencies.py
 
-security: setup audit  ## every attack we know, the long forms too, and the audit of dependencies
-	$(RUN) pytest tests/security --long
+security: setup audit  ## every attack we know, the long forms too, and the audit of dependencies; ARGS="-k inventory"
+	$(RUN) pytest tests/security --long $(ARGS)
 
 mutants: .venv/.synced  ## which seeded faults the suite notices: make mutants ARGS="inventory", ARGS="--help" for more
 	PYTHONPATH=tests/mutants/harness $(RUN) python -m expedite_mutants $(ARGS)
