@@ -9,12 +9,13 @@ from uuid import UUID
 
 import orjson
 import structlog
-from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from expedite_chassis.auth import Caller, require
 from expedite_chassis.deps import EngineDep
 from expedite_chassis.masking import masked, masks, unmasked
+from expedite_chassis.openapi import also_answers
 from expedite_chassis.problems import FieldProblem, Problem
 from expedite_chassis.validation import field_problems
 from expedite_events import Unreadable, from_json, row_of_topic
@@ -46,9 +47,10 @@ def _storable(text: str) -> str:
 
 Text = Annotated[str, AfterValidator(_printable), Field(max_length=500)]
 Key = Annotated[str, AfterValidator(_storable), Query(max_length=1000)]
+KeyPath = Annotated[str, Path(min_length=1, max_length=1000)]
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Entry = Annotated[int | None, Query(ge=1, lt=2**63)]
-IfMatch = Annotated[str | None, Header(description="The `tag` of the event as it was looked at")]
+IfMatch = Annotated[str | None, Header(max_length=200, description="The `tag` of the event as it was looked at")]
 
 
 class Reason(BaseModel):
@@ -73,7 +75,7 @@ class Edit(Reason):
     """The event's new value. Masks that are left in it keep what they hide. `headers`: attributes to set, by name."""
 
     value: Any
-    headers: dict[Annotated[Text, Field(min_length=1)], Text] = Field(default_factory=dict)
+    headers: dict[Annotated[Text, Field(min_length=1)], Text] = Field(default_factory=dict, max_length=50)
 
 
 @router.get("/admin/parked")
@@ -92,7 +94,9 @@ async def list_parked(engine: EngineDep, _: Operator, limit: Limit = 200, cursor
 
 
 @router.post("/admin/parked/{key:path}/retry")
-async def retry_parked(key: str, engine: EngineDep, caller: Operator, body: Retry | None = None) -> Mapping[str, Any]:
+async def retry_parked(
+    key: KeyPath, engine: EngineDep, caller: Operator, body: Retry | None = None
+) -> Mapping[str, Any]:
     """Decide again on a key's parked events, in order, on the state of now; stops at the first that fails again, and says
     which and why."""
     await _known(repair.waiting(engine, _key(key)))
@@ -112,7 +116,7 @@ router.add_api_route(
 
 
 @router.post("/admin/parked/{key:path}/reveal")
-async def reveal_parked(key: str, body: Reason, engine: EngineDep, caller: Trusted) -> Mapping[str, Any]:
+async def reveal_parked(key: KeyPath, body: Reason, engine: EngineDep, caller: Trusted) -> Mapping[str, Any]:
     """The events of a key with personal data and raw bytes, and what was there before an edit. Noted in the audit trail."""
     found, originals = await _known(repair.reveal(engine, _key(key), _who(caller, body)))
     events = [
@@ -123,9 +127,9 @@ async def reveal_parked(key: str, body: Reason, engine: EngineDep, caller: Trust
     return {"key": key, "events": events}
 
 
-@router.put("/admin/parked/{key:path}/events/{event_id}")
+@router.put("/admin/parked/{key:path}/events/{event_id}", openapi_extra=also_answers(412, 428))
 async def edit_parked(
-    key: str,
+    key: KeyPath,
     event_id: UUID,
     body: Edit,
     engine: EngineDep,
@@ -150,9 +154,9 @@ async def edit_parked(
     return {"key": edited.key, **_shown(edited)}
 
 
-@router.post("/admin/parked/{key:path}/events/{event_id}/drop")
+@router.post("/admin/parked/{key:path}/events/{event_id}/drop", openapi_extra=also_answers(412, 428))
 async def drop_parked(
-    key: str, event_id: UUID, body: Reason, engine: EngineDep, caller: Operator, if_match: IfMatch = None
+    key: KeyPath, event_id: UUID, body: Reason, engine: EngineDep, caller: Operator, if_match: IfMatch = None
 ) -> Mapping[str, Any]:
     """Take one event out of the queue of its key. It is kept under /admin/dropped and can be restored; those behind it go
     on at the next retry."""
@@ -162,7 +166,7 @@ async def drop_parked(
 
 
 @router.get("/admin/parked/{key:path}")
-async def show_parked(key: str, engine: EngineDep, _: Operator) -> Mapping[str, Any]:
+async def show_parked(key: KeyPath, engine: EngineDep, _: Operator) -> Mapping[str, Any]:
     """The events of a key in the order in which they will be decided; personal data is masked, raw bytes are not shown."""
     return {"key": key, "events": [_shown(event) for event in await _known(repair.waiting(engine, _key(key)))]}
 
