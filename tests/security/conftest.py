@@ -61,9 +61,10 @@ def started(home: Path) -> System:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Playwright's browser or the system's, whichever is there."""
+    """Playwright's browser or the system's, whichever is there. It ends with its module: while it runs, no test may have a
+    loop of its own."""
     path = find()
     assert path, "no browser: run `make setup`, or see `python tools/browser.py`"
     with sync_playwright() as playwright:

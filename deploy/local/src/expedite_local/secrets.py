@@ -18,14 +18,15 @@ from expedite_local.home import Home, read_json, write_private_json
 class SecretsSpec:
     """What a system needs secrets for.
 
-    api_keys: scopes of each API client. channels: the sales channels of those clients that act for these alone. webhooks: names of parties that sign webhooks. standard_webhooks:
-    those of them that follow Standard Webhooks, whose secrets are written `whsec_<base64>`.
+    api_keys: scopes of each API client. webhooks: names of parties that sign webhooks. standard_webhooks: those of them that
+    follow Standard Webhooks, whose secrets are written `whsec_<base64>`. channels: the sales channels of those clients that
+    act for these alone.
     """
 
     api_keys: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    channels: Mapping[str, Sequence[str]] = field(default_factory=dict)
     webhooks: Sequence[str] = ()
     standard_webhooks: Sequence[str] = ()
+    channels: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def load_or_create(home: Home, spec: SecretsSpec) -> dict[str, Any]:

@@ -24,5 +24,5 @@ async def test_lists_of_messages_are_bounded(query: str, status: int) -> None:
 @pytest.mark.parametrize(("order_id", "status"), [("a" * 65, 422), ("a%00b", 404)])
 async def test_a_link_is_for_an_order(order_id: str, status: int) -> None:
     """G3: what cannot be an order number gets no signed link."""
-    async with client(spec, MemoryEngine(handlers, MemoryClock()), ["read"]) as http:
+    async with client(spec, MemoryEngine(handlers, MemoryClock()), ["orders:write"]) as http:
         assert (await http.get(f"/orders/{order_id}/status-link")).status_code == status

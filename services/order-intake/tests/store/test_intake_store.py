@@ -79,7 +79,7 @@ async def test_lists_are_filtered_and_paged_by_the_database(api: httpx.AsyncClie
     """A7"""
     for n in range(3):
         state = "unpaid" if n == 1 else "paid"
-        await api.post("/orders", json=native(payment_state=state, lines=[{"sku": "A", "quantity": n + 1}]))
+        await api.post("/orders", json=native(reference=f"W-{n}", payment_state=state, lines=[{"sku": "A", "quantity": n + 1}]))
     page = (await api.get("/orders", params={"limit": 2, "channel": "web"})).json()
     rest = (await api.get("/orders", params={"limit": 2, "after": page["next"]})).json()
     assert [o["order_id"][-1] for o in (*page["items"], *rest["items"])] == ["3", "2", "1"]
@@ -89,20 +89,20 @@ async def test_lists_are_filtered_and_paged_by_the_database(api: httpx.AsyncClie
 
 async def test_extreme_values_can_be_stored(api: httpx.AsyncClient) -> None:
     """A4: the ends of the calendar and of the money column, every kind of text."""
-    for changes in (
+    for n, changes in enumerate((
         {"placed_at": "0001-01-01T00:00:00+14:00"},
         {"total": "-9999999999.9999"},
         {"note": "加急 🚚 \\u0000 \u202e"},
         {"lines": [{"sku": "'; DROP TABLE intake_order; --", "quantity": 10**9}]},
-    ):
-        answer = await api.post("/orders", json=native(**changes))
+    )):  # fmt: skip
+        answer = await api.post("/orders", json=native(reference=f"X-{n}", **changes))
         assert answer.status_code == 202, answer.text
         assert (await api.get(f"/orders/{answer.json()['order_id']}")).status_code == 200
 
 
 async def test_orders_waiting_for_a_product_are_found(engine: PostgresEngine, api: httpx.AsyncClient) -> None:
     """A4: the wait ends when the product is here."""
-    answer = await api.post("/orders", json=native(lines=[{"sku": "NEW", "quantity": 1}]))
+    answer = await api.post("/orders", json=native(reference="N-1", lines=[{"sku": "NEW", "quantity": 1}]))
     assert answer.json()["state"] == "held"
 
     async def arrive(tx: Tx) -> None:
@@ -117,7 +117,7 @@ async def test_orders_waiting_for_a_product_are_found(engine: PostgresEngine, ap
 
 async def test_shipped_is_one_row_that_cancels_look_at(engine: PostgresEngine, api: httpx.AsyncClient) -> None:
     """A8, I4: told twice, of two parcels; too late is known from the rows alone."""
-    order_id = (await api.post("/orders", json=native())).json()["order_id"]
+    order_id = (await api.post("/orders", json=native(reference="P-1"))).json()["order_id"]
     one, two = Units.of(1, 1, 2), Units(((1, 3, 3), (2, 1, 1)))
     await engine.deliver([heard(shipped(order_id, "P1", one)), heard(shipped(order_id, "P2", two))])
     await engine.deliver([heard(shipped(order_id, "P1", one))])

@@ -48,9 +48,9 @@ async def test_a_carrier_in_our_own_network_is_not_called(base: str) -> None:
             await api.page(carrier, "/l-1.pdf")
 
 
-@pytest.mark.parametrize("page", ["http://evil.example/x.pdf", "http://carrier:81/x.pdf", "https://carrier/x.pdf", "http://[", "//evil.example/x.pdf",
-                                  "http://carrier@evil.example/x.pdf"])  # fmt: skip
-async def test_a_label_page_comes_from_its_carrier(page: str) -> None:
+@pytest.mark.parametrize("address", ["http://evil.example/x.pdf", "http://carrier:81/x.pdf", "https://carrier/x.pdf", "http://[", "//evil.example/x.pdf",
+                                     "http://carrier@evil.example/x.pdf"])  # fmt: skip
+async def test_a_label_page_comes_from_its_carrier(address: str) -> None:
     """F2, I5 (label addresses): another server, scheme or port never sees our key."""
     asked: list[str] = []
 
@@ -61,7 +61,7 @@ async def test_a_label_page_comes_from_its_carrier(page: str) -> None:
     async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
         api = CarrierApi(http, {})
         try:
-            await api.page({"carrier_id": "c", "base_url": "http://carrier"}, page)
+            await api.page({"carrier_id": "c", "base_url": "http://carrier"}, address)
         except GaveUp:
             assert asked == []
         else:
