@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from expedite_chaos import runner, table
-from expedite_chaos.trials import IMPOSSIBLE, TRIALS, chosen
+from expedite_chaos.trials import IMPOSSIBLE, chosen
 
 
 def main() -> int:
@@ -22,7 +22,7 @@ def main() -> int:
     told = parser.parse_args()
     trials = chosen(told.only, short=told.short)
     if told.list:
-        for trial in TRIALS:
+        for trial in chosen():
             print(f"{trial.row:>4}  {'short' if trial.short else '     '}  {trial.name}  [{trial.ground.name}]")
         return 0
     if not trials:

@@ -11,8 +11,8 @@ from expedite_chaos.field import Broken, Field
 from expedite_chaos.ground import Ground
 from expedite_local import audit
 
-LEAD_S, SHORT_LEAD_S = 4.0, 2.0
-LOAD_S, SHORT_LOAD_S = 20.0, 7.0
+LEAD_S, SHORT_LEAD_S = 3.0, 2.0
+LOAD_S, SHORT_LOAD_S = 12.0, 6.0
 SETTLE_S = 120.0
 LATE = 3.0
 """So many times its target a recovery may take before a long run counts it as a failure."""
