@@ -9,7 +9,7 @@ from expedite_chaos.shims import Steered
 WORKERS = ("order-intake", "prioritizer", "inventory", "fulfillment", "shipping", "notifier")
 POINTED = tuple(f"{service}-standard" for service in WORKERS)
 FSYNC = Steered("slow_fsync")
-CLOCKS = Steered("wall_clock", "inventory", "fulfillment", "prioritizer")
+CLOCKS = Steered("wall_clock", "order-intake", "inventory", "fulfillment", "prioritizer")
 
 STOCK, INTAKE, ENTRANCE = "inventory-*", "order-intake-*", "order-intake-api"
 """Processes that reach a server through a link of their own."""
