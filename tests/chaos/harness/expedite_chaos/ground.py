@@ -18,15 +18,16 @@ from expedite_local.screen import Screen
 from expedite_local.up import Options, System
 
 FAILPOINTS = Path(__file__).parents[2] / "failpoints"
-SPEED = 14_400.0
-"""Business seconds per real second: four hours a second, so that parcels arrive while a trial waits for them."""
+SPEED = 86_400.0
+"""Business seconds per real second: a day a second, so that parcels arrive, or are lost and sent again, while a trial waits
+for them."""
 PATIENCE_S = 300.0
 """For the parties around the system: who gave up on a busy machine would only hide what became of it."""
 RULES = {
     # Customers answer although a service is away for days of business time; nobody waits three days to confirm.
-    "EXPEDITE_COMPLETION_HOURS": "4000",
-    "EXPEDITE_REVIEW_HOURS": "4000",
-    "EXPEDITE_PAYMENT_HOURS": "4000",
+    "EXPEDITE_COMPLETION_HOURS": "20000",
+    "EXPEDITE_REVIEW_HOURS": "20000",
+    "EXPEDITE_PAYMENT_HOURS": "20000",
     "EXPEDITE_CONFIRM_HOURS": "12",
     # Mail leaves at once, so that everything rests soon.
     "NOTIFIER_MAILS_PER_S": "0",
