@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import httpx
 import pytest
 from expedite_chaos import Result, runner, table
@@ -9,6 +11,10 @@ from expedite_chaos.calls import Book, Call, Outcome, verdicts
 from expedite_chaos.trial import SHARED
 from expedite_chaos.trials import TRIALS, chosen
 from expedite_chaos.trials.grounds import DOUBLED
+
+from expedite_messaging.kafka import LaneConsumer
+from expedite_messaging.postgres import PostgresEngine
+from expedite_messaging.relay import Relay
 
 SHORT_ROWS = {1, 2, 3, 4, 5, 9, 12, 13, 18, 26, 28, 31, 32}
 
@@ -67,6 +73,19 @@ def test_short_runs_put_ordinary_trials_on_the_system_that_runs_anyway() -> None
     trials = chosen("4,13")
     assert [ground for ground, _ in runner.grouped(trials, short=True)] == [DOUBLED]
     assert [ground for ground, _ in runner.grouped(trials, short=False)] == [DOUBLED, SHARED]
+
+
+def test_failpoints_stand_around_what_they_are_named_after() -> None:
+    """They wrap methods of the product by name and arguments: a change there must be followed here, or a point would do
+    something else than its name says."""
+    wrapped = {
+        LaneConsumer._deliver: "records, generation",
+        PostgresEngine._commit: "raw, session",
+        Relay._send: "producer, rows",
+    }
+    for method, arguments in wrapped.items():
+        assert ", ".join(list(inspect.signature(method).parameters)[1:]) == arguments, method.__qualname__
+    assert inspect.signature(LaneConsumer._deliver).return_annotation == "bool"
 
 
 def test_the_table_tells_late_from_broken() -> None:

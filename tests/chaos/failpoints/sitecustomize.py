@@ -35,16 +35,19 @@ def _arm(folder: Path, module: str, role: str) -> None:
 
     commit, deliver, send = PostgresEngine._commit, LaneConsumer._deliver, Relay._send
 
-    async def committing(self: Any, raw: Any, xact: str | None) -> None:
-        if xact is not None:  # it wrote something
+    async def committing(self: Any, raw: Any, session: Any) -> None:
+        wrote = session.xact is not None
+        if wrote:
             passing("before-commit")
-        await commit(self, raw, xact)
-        if xact is not None:
+        await commit(self, raw, session)
+        if wrote:
             passing("after-commit")
 
-    async def delivering(self: Any, topic: str, records: Any) -> None:
-        await deliver(self, topic, records)
-        passing("before-offsets")
+    async def delivering(self: Any, records: Any, generation: int) -> bool:
+        done = await deliver(self, records, generation)
+        if done:
+            passing("before-offsets")
+        return done
 
     async def sending(self: Any, producer: Any, rows: Any) -> Any:
         acked, broken = await send(self, producer, rows)
