@@ -61,10 +61,10 @@ def test_a_bulk_answer_that_was_cut_off_tells_what_it_told() -> None:
     assert verdicts(b'{"summary":{"lines":0}}\n') == []
 
 
-def test_rows_are_named_once_and_the_short_form_has_those_of_every_test_run() -> None:
+def test_rows_are_named_once_and_the_short_form_has_only_those_of_every_test_run() -> None:
     rows = [trial.row for trial in TRIALS]
     assert len(set(rows)) == len(rows)
-    assert {trial.number for trial in TRIALS if trial.short} == SHORT_ROWS
+    assert {trial.number for trial in TRIALS if trial.short} <= SHORT_ROWS
     assert {trial.row for trial in chosen("9, 13")} == {"9a", "9b", "9c", "13"}
     assert [trial.row for trial in chosen("9b")] == ["9b"]
 
