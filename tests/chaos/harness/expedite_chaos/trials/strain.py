@@ -62,7 +62,8 @@ async def schedulers(on: Field) -> Bite:
     try:
         for name in names if on.short else names * 2:
             await on.monkey.do(kill(name))
-            await asyncio.sleep(1.5)
+            await asyncio.sleep(1.0)
+            await on.healed()  # one of the two always lives
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
