@@ -79,7 +79,9 @@ async def test_lists_are_filtered_and_paged_by_the_database(api: httpx.AsyncClie
     """A7"""
     for n in range(3):
         state = "unpaid" if n == 1 else "paid"
-        await api.post("/orders", json=native(reference=f"W-{n}", payment_state=state, lines=[{"sku": "A", "quantity": n + 1}]))
+        await api.post(
+            "/orders", json=native(reference=f"W-{n}", payment_state=state, lines=[{"sku": "A", "quantity": n + 1}])
+        )
     page = (await api.get("/orders", params={"limit": 2, "channel": "web"})).json()
     rest = (await api.get("/orders", params={"limit": 2, "after": page["next"]})).json()
     assert [o["order_id"][-1] for o in (*page["items"], *rest["items"])] == ["3", "2", "1"]
