@@ -147,6 +147,15 @@ class Ground:
             lines += [f"{path.stem}: {line[:300]}" for line in said[-2:]]
         return "\n".join(lines) or "nothing is parked, the logs hold no error"
 
+    async def rested(self) -> None:
+        """Wait until what was written is on the disk: what is measured next does not share it with that."""
+        connection = await asyncpg.connect(self.system.substrate.admin_url)
+        try:
+            await connection.execute("CHECKPOINT", timeout=3600)
+        finally:
+            await connection.close()
+        await asyncio.to_thread(os.sync)
+
     async def audited(self) -> dict[str, Any]:
         """What must hold whatever was measured: nothing parked, no process died, the audit clean. Raises Invalid."""
         for undo in self.restore.values():

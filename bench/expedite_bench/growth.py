@@ -40,6 +40,8 @@ async def run(ground: Ground, size: Size) -> Figures:
     empty, _ = await through(ground, [order(f"{name}-{n}", ground.goods.skus) for n in range(orders)])
     told(f"copying {size['finished']:,} finished and {size['open']:,} open orders into every table")
     await copy(ground, [Batch(finished, size["finished"]), Batch(unfinished, size["open"])])
+    await ground.rested()
+    await warm_up(ground)
     name = ground.name("f")
     told(f"{orders:,} orders beside them")
     full, _ = await through(ground, [order(f"{name}-{n}", ground.goods.skus) for n in range(orders)])
