@@ -116,8 +116,9 @@ async def memory_cap(on: Field) -> Bite:
             (folder / "memory.limit_in_bytes").write_text(str(MEMORY_MB * 2**20 - held[process.name]))
             (folder / "cgroup.procs").write_text(str(process.pid))
             groups[process.name] = folder
-        await _again(on, BACKLOG)
-        behind = await _behind(on)
+        async with on.frozen([process.pid for process in workers]):
+            await _again(on, BACKLOG)
+            behind = await _behind(on)
         began = time.monotonic()
         while await _behind(on) > 500:
             if time.monotonic() - began > 300:
