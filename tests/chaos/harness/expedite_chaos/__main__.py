@@ -13,7 +13,11 @@ from expedite_chaos.trials import IMPOSSIBLE, chosen
 def main() -> int:
     parser = argparse.ArgumentParser(prog="expedite_chaos", description="Break Expedite under load and audit it.")
     parser.add_argument("--only", default="", help="rows, as in 9,13 (9 means 9a, 9b and 9c too)")
-    parser.add_argument("--short", action="store_true", help="the rows of every test run, with less load")
+    parser.add_argument(
+        "--short",
+        action="store_true",
+        help="less load and one audit per system; the rows of every test run, or those named",
+    )
     parser.add_argument("--seed", type=int, default=1, help="of orders, carriers and moments")
     parser.add_argument("--list", action="store_true", help="name the trials and end")
     parser.add_argument("--keep", type=Path, help="a folder for the logs of all systems")

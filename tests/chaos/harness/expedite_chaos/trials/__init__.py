@@ -48,7 +48,7 @@ IMPOSSIBLE: tuple[Impossible, ...] = (
 
 
 def chosen(only: str = "", *, short: bool = False) -> Sequence[Trial]:
-    """The trials of the rows in `only` (`"9,13b"`; empty: all), in the order of the matrix."""
+    """The trials of the rows in `only` (`"9,13b"`; empty: all, or the short ones), in the order of the matrix."""
     wanted = {row.strip() for row in only.split(",") if row.strip()}
-    found = [t for t in TRIALS if (not wanted or t.row in wanted or str(t.number) in wanted) and (t.short or not short)]
+    found = [t for t in TRIALS if (t.row in wanted or str(t.number) in wanted if wanted else t.short or not short)]
     return sorted(found, key=lambda t: (t.number, t.row))
