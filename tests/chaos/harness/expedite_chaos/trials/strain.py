@@ -120,7 +120,8 @@ async def memory_cap(on: Field) -> Bite:
             await _again(on, BACKLOG)
             behind = await _behind(on)
         began = time.monotonic()
-        while await _behind(on) > 500:
+        # Counting takes seconds on a busy machine, in which the load goes on: some are always behind.
+        while await _behind(on) > BACKLOG // 20:
             if time.monotonic() - began > 300:
                 raise Broken("the backlog did not drain within five minutes")
             await asyncio.sleep(1.0)
