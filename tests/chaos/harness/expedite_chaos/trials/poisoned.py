@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 from expedite_chaos.field import Broken, Field
 from expedite_chaos.poison import KINDS, kept_under, poisoned
@@ -21,7 +22,6 @@ from expedite_messaging.cause import RawRecord
 TOPIC, HEARERS = "StockReserved", (FULFILLMENT, PRIORITIZER, NOTIFIER, CONTROL_TOWER)
 KEPT_S = 20.0
 _PARKED = "SELECT key, event_id, reason FROM parked ORDER BY key, seq"
-_DROP = "DELETE FROM parked WHERE event_id = ANY($1::uuid[]) RETURNING key"
 
 Place = tuple[str, int, int]
 
@@ -92,18 +92,26 @@ async def _until_kept(on: Field, service: str, wanted: int) -> list[Any]:
 
 async def _repaired(on: Field, service: str, poison_ids: set[Any], about: set[str]) -> list[str]:
     """As an operator: see everything, try again in vain, drop what is poison, let the rest be decided."""
-    problems = []
-    seen = await on.operator.get(service, "/admin/parked", limit=1000)
-    shown = {event["event_id"] for item in seen["items"] for event in item["events"]}
-    if missing := {str(found) for found in poison_ids} - shown:
+    problems, desk = [], on.operator
+    wanted, waiting = {str(found) for found in poison_ids}, {}
+    for item in await desk.items(service, "/admin/parked", limit=1000):
+        place = f"/admin/parked/{quote(item['key'], safe='')}"
+        for event in (await desk.get(service, place))["events"]:
+            waiting[event["event_id"]] = (place, event["tag"])
+    if missing := wanted - set(waiting):
         problems.append(f"{service} does not show {len(missing)} parked events")
     for order_id in about:
-        answer = (await on.operator.post(service, f"/admin/parked/{order_id}/replay", {})).json()
+        answer = (await desk.post(service, f"/admin/parked/{order_id}/retry", {})).json()
         if not answer.get("still_parked"):
             problems.append(f"{service} understood poison about {order_id}: {answer}")
-    await on.rows(service, _DROP, list(poison_ids))
+    for event_id in wanted & set(waiting):
+        place, tag = waiting[event_id]
+        path, why = f"{place}/events/{event_id}/drop", {"why": "poison of a trial"}
+        dropped = await desk.send("POST", service, path, json=why, headers={"If-Match": f'"{tag}"'})
+        if dropped.status_code != 200:
+            problems.append(f"{service} cannot drop {event_id}: {dropped.status_code} {dropped.text[:200]}")
     for order_id in about:
-        response = await on.operator.post(service, f"/admin/parked/{order_id}/replay", {})
+        response = await desk.post(service, f"/admin/parked/{order_id}/retry", {})
         if response.status_code not in (200, 404) or (response.status_code == 200 and response.json()["still_parked"]):
             problems.append(f"{service} cannot repair {order_id}: {response.status_code} {response.text[:200]}")
     return problems
