@@ -165,7 +165,7 @@ async def drop_parked(
     return {"key": key, "event_id": event_id, "left": left}
 
 
-@router.get("/admin/parked/{key:path}")
+@router.get("/admin/parked/{key:path}/events")
 async def show_parked(key: KeyPath, engine: EngineDep, _: Operator) -> Mapping[str, Any]:
     """The events of a key in the order in which they will be decided; personal data is masked, raw bytes are not shown."""
     return {"key": key, "events": [_shown(event) for event in await _known(repair.waiting(engine, _key(key)))]}

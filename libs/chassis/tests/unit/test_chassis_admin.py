@@ -63,7 +63,7 @@ def client(engine: MemoryEngine) -> Client:
 
 
 async def shown(http: httpx.AsyncClient, key: str = "O-1") -> Any:
-    return (await http.get(f"/admin/parked/{key}")).json()["events"]
+    return (await http.get(f"/admin/parked/{key}/events")).json()["events"]
 
 
 def event_path(number: int, key: str = "O-1") -> str:
@@ -218,11 +218,11 @@ async def test_keys_of_any_shape_and_bytes_of_any_kind_can_be_shown(client: Clie
     )
     path = f"/admin/parked/{quote(key, safe='')}"
     async with client("ops", "ops:reveal") as http:
-        [event] = (await http.get(path)).json()["events"]
+        [event] = (await http.get(f"{path}/events")).json()["events"]
         assert (event["value"], event["bytes"], "raw" in event) == (None, 3, False)
         assert event["trouble"] is not None
         assert (await http.post(f"{path}/reveal", json=WHY)).json()["events"][0]["raw"] == {"hex": "ff007b"}
-        assert (await http.get("/admin/parked/O-1%00")).status_code == 404
+        assert (await http.get("/admin/parked/O-1%00/events")).status_code == 404
         assert (await http.get("/admin/repairs", params={"key": "\x00"})).status_code == 422
         for text in ("a\nb" * 3, "x" * 501, "no"):
             assert (await http.post(f"{path}/reveal", json={"why": text})).status_code == 422

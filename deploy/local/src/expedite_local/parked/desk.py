@@ -94,7 +94,7 @@ class Desk:
         found: dict[str, list[dict[str, Any]]] = {}
         for service in self.services(wanted):
             try:
-                found[service] = self.call(service, "GET", key_path(key))["events"]
+                found[service] = self.call(service, "GET", key_path(key, "/events"))["events"]
             except Refused as refused:
                 if refused.status != 404:
                     raise

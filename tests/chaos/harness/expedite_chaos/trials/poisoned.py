@@ -96,7 +96,7 @@ async def _repaired(on: Field, service: str, poison_ids: set[Any], about: set[st
     wanted, waiting = {str(found) for found in poison_ids}, {}
     for item in await desk.items(service, "/admin/parked", limit=1000):
         place = f"/admin/parked/{quote(item['key'], safe='')}"
-        for event in (await desk.get(service, place))["events"]:
+        for event in (await desk.get(service, f"{place}/events"))["events"]:
             waiting[event["event_id"]] = (place, event["tag"])
     if missing := wanted - set(waiting):
         problems.append(f"{service} does not show {len(missing)} parked events")
