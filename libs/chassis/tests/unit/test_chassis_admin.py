@@ -73,7 +73,7 @@ def event_path(number: int, key: str = "O-1") -> str:
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("GET", "/admin/parked"), ("GET", "/admin/parked/O-1"), ("POST", "/admin/parked/O-1/retry"),
+        ("GET", "/admin/parked"), ("GET", "/admin/parked/O-1/events"), ("POST", "/admin/parked/O-1/retry"),
         ("POST", "/admin/parked/O-1/replay"), ("POST", "/admin/parked/O-1/reveal"), ("PUT", event_path(1)),
         ("POST", f"{event_path(1)}/drop"), ("GET", "/admin/dropped"), ("GET", "/admin/repairs"),
         ("POST", f"/admin/dropped/{UUID(int=1)}/restore"),
