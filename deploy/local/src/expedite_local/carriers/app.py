@@ -41,6 +41,12 @@ EASYPOST_WORDS = {
 }
 
 
+class Refused(BaseModel):
+    """What a carrier says of a request it does not take: a sentence, or what is wrong with each field."""
+
+    detail: str | list[dict[str, Any]]
+
+
 class Ask(BaseModel):
     """A parcel to price or to label; what is not named here is the shipper's business."""
 
@@ -262,7 +268,8 @@ def create_app(world: World, *, tell_stories: bool = True) -> FastAPI:
             with suppress(asyncio.CancelledError):
                 await telling
 
-    app = FastAPI(title="Demo carriers", docs_url=None, redoc_url=None, lifespan=lifespan)
+    refused: dict[int | str, dict[str, Any]] = {422: {"model": Refused}}
+    app = FastAPI(title="Demo carriers", docs_url=None, redoc_url=None, lifespan=lifespan, responses=refused)
     app.state.world = world
     app.include_router(router)
     return app
