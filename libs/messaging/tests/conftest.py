@@ -10,9 +10,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent / "sample"))
 
 from expedite_sample.brokers import kafka
-from expedite_sample.worlds import BehaviourWorld, InMemory, OnPostgres
+from expedite_sample.worlds import BehaviourWorld, InMemory, on_postgres
 
-from expedite_messaging.testing import create_database, drop_database, fresh_database, postgres_server
+from expedite_messaging.testing import fresh_database, postgres_server
 
 __all__ = ["fresh_database", "kafka", "postgres_server"]
 
@@ -24,9 +24,5 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[BehaviourWorld[
         yield InMemory()
         return
     request.getfixturevalue("postgres_server")
-    url = await create_database("expedite_sample")
-    made = OnPostgres(url)
-    await made.start()
-    yield made
-    await made.engine.close()
-    await drop_database(url)
+    async with on_postgres() as made:
+        yield made

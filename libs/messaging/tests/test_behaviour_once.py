@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from expedite_sample.worlds import BehaviourWorld, InMemory, OnPostgres, tracked
+from expedite_sample.worlds import BehaviourWorld, OnPostgres, tracked
 
 from expedite_events import Lane
 from expedite_messaging import EffectCall, EffectResult, Handlers
 from expedite_messaging.jobs import JobRunner
 from expedite_messaging.postgres import PostgresEngine
-from expedite_messaging.testing import create_database, drop_database
 
 Any_ = BehaviourWorld[Any]
-
-
-@pytest.fixture(params=["memory", "postgres"])
-async def world(request: pytest.FixtureRequest) -> AsyncIterator[Any_]:
-    if request.param == "memory":
-        yield InMemory()
-        return
-    request.getfixturevalue("postgres_server")
-    url = await create_database("expedite_sample")
-    made = OnPostgres(url)
-    await made.start()
-    yield made
-    await made.engine.close()
-    await drop_database(url)
 
 
 async def due(world: Any_) -> Any:

@@ -13,7 +13,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from expedite_sample.brokers import Broker
 from expedite_sample.handlers import World, make
-from expedite_sample.worlds import OnPostgres, cancelled, tracked
+from expedite_sample.worlds import OnPostgres, cancelled, on_postgres, tracked
 
 from expedite_events import Lane, SLABreached
 from expedite_events.envelope import Envelope, decode, encode
@@ -29,12 +29,8 @@ OUT = ("SLABreached", "SLABreached.express")
 
 @pytest.fixture
 async def world(postgres_server: str, kafka: Broker) -> AsyncIterator[OnPostgres]:
-    url = await create_database("expedite_sample")
-    made = OnPostgres(url)
-    await made.start()
-    yield made
-    await made.engine.close()
-    await drop_database(url)
+    async with on_postgres() as made:
+        yield made
 
 
 async def until(condition: Callable[[], Awaitable[Any]], within_s: float = 60.0) -> Any:

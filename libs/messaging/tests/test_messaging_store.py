@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 from expedite_sample.handlers import World, make
 from expedite_sample.store import SHELVES, TALLIES
-from expedite_sample.worlds import OnPostgres, tracked
+from expedite_sample.worlds import OnPostgres, on_postgres, tracked
 
 from expedite_events.envelope import uuid7, uuid8
 from expedite_messaging import Handlers, Transient, Tx, metrics
@@ -29,12 +29,8 @@ from expedite_messaging.testing import create_database, drop_database
 
 @pytest.fixture
 async def world(postgres_server: str) -> AsyncIterator[OnPostgres]:
-    url = await create_database("expedite_sample")
-    made = OnPostgres(url)
-    await made.start()
-    yield made
-    await made.engine.close()
-    await drop_database(url)
+    async with on_postgres() as made:
+        yield made
 
 
 async def test_a_migrated_database_agrees_with_its_metadata_and_a_changed_one_is_told(world: OnPostgres) -> None:

@@ -15,14 +15,13 @@ import orjson
 import pytest
 from aiokafka import AIOKafkaProducer
 from expedite_sample.brokers import Broker
-from expedite_sample.worlds import OnPostgres, cancelled, tracked
+from expedite_sample.worlds import OnPostgres, cancelled, on_postgres, tracked
 
 from expedite_events import Lane
 from expedite_events.envelope import Envelope, encode
 from expedite_messaging import repair
 from expedite_messaging.repair import NotParked, Who
 from expedite_messaging.runtime import Worker
-from expedite_messaging.testing import create_database, drop_database
 
 LENA = Who("operator", "lena", "the parcel was named wrongly")
 # A process of its own that retries key by key and dies without a word before the commit of the third event.
@@ -46,12 +45,8 @@ asyncio.run(Mortal(make(World()), sys.argv[1]).replay(sys.argv[2], Who("operator
 
 @pytest.fixture
 async def world(postgres_server: str, kafka: Broker) -> AsyncIterator[OnPostgres]:
-    url = await create_database("expedite_sample")
-    made = OnPostgres(url)
-    await made.start()
-    yield made
-    await made.engine.close()
-    await drop_database(url)
+    async with on_postgres() as made:
+        yield made
 
 
 async def until(condition: Callable[[], Awaitable[Any]], within_s: float = 90.0) -> Any:

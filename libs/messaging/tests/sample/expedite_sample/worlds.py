@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
@@ -18,6 +19,7 @@ from expedite_messaging.memory import MemoryClock, MemoryEngine
 from expedite_messaging.parking import retry_parked
 from expedite_messaging.postgres import PostgresEngine
 from expedite_messaging.records import wire_headers
+from expedite_messaging.testing import create_database, drop_database
 from expedite_messaging.timers import scan_timers
 from expedite_sample.handlers import World, make
 from expedite_sample.store import EPOCH, TALLIES, Tally
@@ -260,3 +262,14 @@ def again(sent: Envelope) -> Envelope:
 
 def words(envelopes: Sequence[Sent]) -> list[int]:
     return [sent.event.level for sent in envelopes]
+
+
+@asynccontextmanager
+async def on_postgres() -> AsyncIterator[OnPostgres]:
+    """The world on a database of its own."""
+    url = await create_database("expedite_sample")
+    made = OnPostgres(url)
+    await made.start()
+    yield made
+    await made.engine.close()
+    await drop_database(url)
