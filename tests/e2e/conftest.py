@@ -13,6 +13,9 @@ import pytest
 sys.path[:0] = [str(Path(__file__).parent / "harness"), str(Path(__file__).parents[2])]
 
 from expedite_e2e import System, eventually, expedite
+from expedite_e2e.browsers import browser
+
+__all__ = ["browser"]
 
 
 @pytest.fixture(scope="session")

@@ -4,29 +4,13 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from expedite_e2e import System, eventually, order, post
-from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
-
-from tools.browser import find
+from playwright.sync_api import Browser, Page, Route, expect
 
 SHOTS = Path(__file__).parent / "screenshots"  # ignored by git: to look at after a run
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Playwright's browser or the system's, whichever is there."""
-    path = find()
-    assert path, "no browser: run `make setup`, or see `python tools/browser.py`"
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-background-networking", "--disable-component-update"]
-        )
-        yield started
-        started.close()
 
 
 def watched(page: Page) -> list[str]:

@@ -9,16 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
 
 _HERE = Path(__file__).parent
 sys.path[:0] = [str(_HERE / "harness"), str(_HERE.parent / "e2e" / "harness"), str(_HERE.parents[1])]
 
 from expedite_e2e import System, eventually, expedite
+from expedite_e2e.browsers import browser
 from expedite_security.parties import PARTIES, write_secrets
 
-from tools.browser import find
-
+__all__ = ["browser"]
 HEAD_S, BODY_S = 2.0, 3.0
 """Real seconds the attacked processes give a request's headers and its body."""
 START_S = 1200.0
@@ -59,17 +58,3 @@ def started(home: Path) -> System:
             intake.put(f"/channels/{channel}", json=body).raise_for_status()
         eventually(lambda: intake.get("/readyz").status_code == 200, "order-intake knowing products")
     return found
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Playwright's browser or the system's, whichever is there. It ends with its module: while it runs, no test may have a
-    loop of its own."""
-    path = find()
-    assert path, "no browser: run `make setup`, or see `python tools/browser.py`"
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-background-networking", "--disable-component-update"]
-        )
-        yield started
-        started.close()

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 import pytest
 from aiokafka import AIOKafkaProducer
-from expedite_sample.brokers import Broker
+from expedite_sample.brokers import Broker, publish, until
 from expedite_sample.handlers import World, make
 from expedite_sample.worlds import OnPostgres, cancelled, on_postgres, tracked
 
 from expedite_events import Lane, SLABreached
-from expedite_events.envelope import Envelope, decode, encode
+from expedite_events.envelope import decode
 from expedite_messaging import Batch, Handlers, Received, Tx, runtime
 from expedite_messaging.kafka import LaneConsumer
 from expedite_messaging.postgres import PostgresEngine
@@ -31,26 +30,6 @@ OUT = ("SLABreached", "SLABreached.express")
 async def world(postgres_server: str, kafka: Broker) -> AsyncIterator[OnPostgres]:
     async with on_postgres() as made:
         yield made
-
-
-async def until(condition: Callable[[], Awaitable[Any]], within_s: float = 60.0) -> Any:
-    """Wait for something that must come to pass; the limit only ends a broken run."""
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
-        found = await condition()
-        if found:
-            return found
-        await asyncio.sleep(0.02)
-    raise AssertionError("it did not come to pass")
-
-
-async def publish(kafka: Broker, *envelopes: Envelope) -> None:
-    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, acks="all")
-    await producer.start()
-    for envelope in envelopes:
-        topic, key, value, headers = encode(envelope)
-        await producer.send(topic, value, key=key, headers=headers)
-    await producer.stop()
 
 
 async def on_topics(kafka: Broker, world: OnPostgres) -> dict[str, list[int]]:

@@ -6,19 +6,17 @@ import asyncio
 import os
 import signal
 import sys
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
-from aiokafka import AIOKafkaProducer
-from expedite_sample.brokers import Broker
+from expedite_sample import brokers
+from expedite_sample.brokers import Broker, publish
 from expedite_sample.worlds import OnPostgres, cancelled, on_postgres, tracked
 
 from expedite_events import Lane
-from expedite_events.envelope import Envelope, encode
 from expedite_messaging import repair
 from expedite_messaging.repair import NotParked, Who
 from expedite_messaging.runtime import Worker
@@ -42,29 +40,13 @@ class Mortal(PostgresEngine):
 asyncio.run(Mortal(make(World()), sys.argv[1]).replay(sys.argv[2], Who("operator", "lena")))
 """
 
+until = partial(brokers.until, within_s=90.0)
+
 
 @pytest.fixture
 async def world(postgres_server: str, kafka: Broker) -> AsyncIterator[OnPostgres]:
     async with on_postgres() as made:
         yield made
-
-
-async def until(condition: Callable[[], Awaitable[Any]], within_s: float = 90.0) -> Any:
-    """Wait for something that must come to pass; the limit only ends a broken run."""
-    deadline = time.monotonic() + within_s
-    while not (found := await condition()):
-        assert time.monotonic() < deadline, "it did not come to pass"
-        await asyncio.sleep(0.02)
-    return found
-
-
-async def publish(kafka: Broker, *envelopes: Envelope) -> None:
-    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, acks="all")
-    await producer.start()
-    for envelope in envelopes:
-        topic, key, value, headers = encode(envelope)
-        await producer.send_and_wait(topic, value, key=key, headers=headers)
-    await producer.stop()
 
 
 async def parked(world: OnPostgres, key: str) -> int:

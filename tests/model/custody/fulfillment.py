@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from custody import checks
 from custody.bus import FULFILLMENT, Data, Unit
-from custody.service import Content, Service
+from custody.service import Content, Custodian
 
 MINE = ("open", "picked", "to put back")
 
@@ -50,7 +50,7 @@ class Floor:
     ended: str | None = None
 
 
-class Fulfillment(Service):
+class Fulfillment(Custodian):
     name = FULFILLMENT
 
     def row(self, o: str) -> Floor:
@@ -140,17 +140,6 @@ class Fulfillment(Service):
             if how == "AmendApplied":
                 self.mark(checks.applies, unit, version)
             self.say(how, o, version=version, units=(unit,))
-
-    def on_OrderHeld(self, o: str, d: Data) -> None:  # noqa: N802
-        row = self.row(o)
-        if d["hold"] not in row.released:
-            row.holds.add(d["hold"])
-
-    def on_OrderHoldReleased(self, o: str, d: Data) -> None:  # noqa: N802
-        row = self.row(o)
-        row.holds = row.holds - {d["hold"]} if self.keeps("holds have ids") else set()
-        if self.keeps("tombstones"):
-            row.released.add(d["hold"])
 
     def on_PriorityAssigned(self, o: str, d: Data) -> None:  # noqa: N802
         """A higher revision on the express lane: what we said on the slow lane is said again there."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from custody import checks
 from custody.bus import INVENTORY, Data, Unit
-from custody.service import Content, Service
+from custody.service import Content, Custodian
 
 SHOPS = ("A", "B")
 WAITING = ("allocated", "transfer", "backordered")  # in custody here
@@ -65,7 +65,7 @@ class Stock:
         return [u for u, at in self.at.items() if at[0] in statuses]
 
 
-class Inventory(Service):
+class Inventory(Custodian):
     name = INVENTORY
     state = ("rows", "books")
 
@@ -313,17 +313,9 @@ class Inventory(Service):
                 self.mark(checks.applies, unit, version)
             self.say("AmendRefused" if dead else "AmendApplied", o, version=version, units=(unit,))
 
-    def on_OrderHeld(self, o: str, d: Data) -> None:  # noqa: N802
-        row = self.row(o)
-        if d["hold"] not in row.released:
-            row.holds.add(d["hold"])
-
     def on_OrderHoldReleased(self, o: str, d: Data) -> None:  # noqa: N802
-        row = self.row(o)
-        row.holds = row.holds - {d["hold"]} if self.keeps("holds have ids") else set()
-        if self.keeps("tombstones"):
-            row.released.add(d["hold"])
-        self.start(o, row, change="release")
+        super().on_OrderHoldReleased(o, d)
+        self.start(o, self.row(o), change="release")
 
     def on_OrderCancelled(self, o: str, d: Data) -> None:  # noqa: N802
         self.row(o).ended = "over"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from custody import checks
-from custody.bus import INVENTORY, Message, Unit
+from custody.bus import INVENTORY, Data, Message, Unit
 
 if TYPE_CHECKING:
     from custody.world import World
@@ -97,3 +97,22 @@ class Service:
         )
         for unit in units:
             self.mark(checks.moves, unit, allowed, "nobody")
+
+
+class Custodian(Service):
+    """A service that may have units of an order and starts nothing while the order is held."""
+
+    def row(self, o: str) -> Any:
+        """What it knows of an order; made when it hears of it first."""
+        raise NotImplementedError
+
+    def on_OrderHeld(self, o: str, d: Data) -> None:  # noqa: N802
+        row = self.row(o)
+        if d["hold"] not in row.released:
+            row.holds.add(d["hold"])
+
+    def on_OrderHoldReleased(self, o: str, d: Data) -> None:  # noqa: N802
+        row = self.row(o)
+        row.holds = row.holds - {d["hold"]} if self.keeps("holds have ids") else set()
+        if self.keeps("tombstones"):
+            row.released.add(d["hold"])

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from custody import checks
 from custody.bus import SHIPPING, Data, Unit
-from custody.service import Content, Service
+from custody.service import Content, Custodian
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Leg:
     ended: str | None = None
 
 
-class Shipping(Service):
+class Shipping(Custodian):
     name = SHIPPING
 
     def row(self, o: str) -> Leg:
@@ -114,17 +114,6 @@ class Shipping(Service):
         for unit in parcel.at:
             self.mark(checks.answers, SHIPPING, "amended", unit)
             self.say("AmendApplied" if done else "AmendRefused", o, version=content.version, units=(unit,))
-
-    def on_OrderHeld(self, o: str, d: Data) -> None:  # noqa: N802
-        row = self.row(o)
-        if d["hold"] not in row.released:
-            row.holds.add(d["hold"])
-
-    def on_OrderHoldReleased(self, o: str, d: Data) -> None:  # noqa: N802
-        row = self.row(o)
-        row.holds = row.holds - {d["hold"]} if self.keeps("holds have ids") else set()
-        if self.keeps("tombstones"):
-            row.released.add(d["hold"])
 
     def on_PriorityAssigned(self, o: str, d: Data) -> None:  # noqa: N802
         row = self.row(o)

@@ -6,12 +6,15 @@ import asyncio
 import importlib
 import os
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
+from expedite_events.envelope import Envelope, encode
 from expedite_messaging.admin import ensure_topics, read_topics, wait_ready
 from expedite_messaging.cause import RawRecord
 
@@ -46,3 +49,24 @@ def kafka() -> Iterator[Broker]:
     if server is not None:
         server.stop()
         server.wipe()
+
+
+async def until(condition: Callable[[], Awaitable[Any]], within_s: float = 60.0) -> Any:
+    """Wait for something that must come to pass; the limit only ends a broken run."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        found = await condition()
+        if found:
+            return found
+        await asyncio.sleep(0.02)
+    raise AssertionError("it did not come to pass")
+
+
+async def publish(kafka: Broker, *envelopes: Envelope) -> None:
+    """Put events on their topics as a relay does; all are there when it returns."""
+    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, acks="all")
+    await producer.start()
+    for envelope in envelopes:
+        topic, key, value, headers = encode(envelope)
+        await producer.send(topic, value, key=key, headers=headers)
+    await producer.stop()
