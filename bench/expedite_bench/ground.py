@@ -31,7 +31,7 @@ from expedite_local.home import Home, read_json
 from expedite_local.jars import KAFKA_VERSION
 from expedite_local.screen import Screen
 from expedite_local.services import select
-from expedite_local.up import Options, System
+from expedite_local.up import Options, System, running
 
 BENCH = Path(__file__).resolve().parents[1]
 STALL_S = 180.0
@@ -260,7 +260,7 @@ async def opened(
         )
         system = System(home, options, Screen())
         began = time.perf_counter()
-        await stack.enter_async_context(_running(system))
+        await stack.enter_async_context(running(system))
         started_s = time.perf_counter() - began
         snapshot = system.snapshot()
         operator = Api(snapshot.urls, snapshot.api_keys["operator"])
@@ -287,20 +287,3 @@ async def wear(url: str, gigabytes: float) -> None:
         await connection.execute("CHECKPOINT")
     finally:
         await connection.close()
-
-
-@asynccontextmanager
-async def _running(system: System) -> AsyncIterator[None]:
-    stop = asyncio.Event()
-    running = asyncio.create_task(system.run(stop))
-    ready = asyncio.create_task(system.ready.wait())
-    try:
-        await asyncio.wait({running, ready}, return_when=asyncio.FIRST_COMPLETED)
-        if running.done():
-            running.result()
-        yield
-    finally:
-        ready.cancel()
-        stop.set()
-        await running
-        system.substrate.wipe()

@@ -1,4 +1,4 @@
-"""Runs trials: `python tests/chaos/run.py --help`. No PYTHONPATH is needed, which would slow every start down."""
+"""Runs trials: `python tests/chaos/run.py --help`."""
 
 from __future__ import annotations
 

@@ -15,12 +15,13 @@ from pathlib import Path
 
 import expedite_altered as altered
 import pytest
+from expedite_chaos.ground import HARNESS
 from expedite_chaos.groups import Double, Toggler
 from expedite_chaos.linked import Gateway
 from expedite_chaos.poison import KINDS, LARGE, kept_under, partition_of, poisoned
 from expedite_chaos.proxy import HOST, Link, partition
 from expedite_chaos.replay import Order, arranged, made_at, producer, publish, replay
-from expedite_chaos.routes import HARNESS, Routes
+from expedite_chaos.routes import Routes
 from expedite_chaos.wires import BrokerWire
 
 from expedite_events import CATALOGUE, Lane, TrackingStatus
@@ -233,6 +234,24 @@ async def test_a_double_is_heard_to_its_end(tmp_path: Path) -> None:
     assert double.output == f"port {double.spec.port}\n".encode()
     assert double.spec.port != 1
     await double.stop()
+
+
+async def test_a_double_that_lives_answers(tmp_path: Path) -> None:
+    """A fight begins when both are there; one that ends before is not waited for."""
+    program = """
+import http.server, os
+class Alive(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.path == "/livez" else 404)
+        self.end_headers()
+http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Alive).serve_forever()
+"""
+    double = Double(ProcessSpec("x", (sys.executable, "-c", program), {"PORT": "1"}, port=1))
+    await double.start()
+    await double.lives(30)
+    await double.stop()
+    with pytest.raises(TimeoutError):
+        await double.lives(0.3)
 
 
 def in_next_version(code: str) -> str:

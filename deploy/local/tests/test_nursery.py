@@ -104,3 +104,16 @@ def test_only_modules_with_nothing_before_them_are_born(monkeypatch: pytest.Monk
     assert not Nursery.serves((sys.executable, "program.py"), {})
     assert not Nursery.serves((sys.executable, "-m", "inventory.main"), {"PYTHONPATH": "failpoints"})
     assert not Nursery.serves((sys.executable, "-m", "inventory.main"), {"LD_PRELOAD": "wall_clock.so"})
+    monkeypatch.setenv("PYTHONPATH", "everybody's")
+    assert Nursery.serves((sys.executable, "-m", "inventory.main"), {})
+    assert Nursery.serves((sys.executable, "-m", "inventory.main"), {"PYTHONPATH": "everybody's"})
+    assert not Nursery.serves((sys.executable, "-m", "inventory.main"), {"PYTHONPATH": "its own"})
+
+
+async def test_a_nursery_that_cannot_begin_keeps_nobody_waiting(
+    nursery: Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What everybody's path puts before our code may break it: the processes are started in the ordinary way at once."""
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['expedite_messaging.postgres'] = None")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert await asyncio.wait_for(nursery.bear((sys.executable, "-m", "program", "end"), {}, 0), 20) is None

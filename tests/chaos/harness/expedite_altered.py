@@ -1,5 +1,6 @@
 """A service's process as it might be: `python -m expedite_altered twice,shuffled inventory.main --role standard`.
 
+    failpoints    it dies as by `kill -9` in the middle of what matters most, when told to (see `failpoints`)
     twice         its relay publishes every event twice
     shuffled      its relay publishes what it reads with the keys interleaved at random, each key in its order
     unguarded     it takes its slot without asking whether another process has it
@@ -13,11 +14,15 @@ from __future__ import annotations
 
 import importlib.abc
 import importlib.machinery
+import os
 import random
 import runpy
+import signal
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
@@ -59,6 +64,55 @@ def grown(module: str, text: str) -> str:
 
 def next_version() -> None:
     sys.meta_path.insert(0, _NextFinder())
+
+
+def failpoints() -> None:
+    """A file `<module>.<role>.<point>.<n>.armed` in $EXPEDITE_FAILPOINTS lets the next process of that role that passes the
+    point die, once: the file becomes `….bit`. Points:
+
+    before-commit    a transaction is decided and written, not committed
+    after-commit     it is committed, nobody was told
+    before-offsets   a batch is committed, its offsets are not: Kafka delivers it again
+    before-delete    the broker has the events, the outbox still holds them: the relay publishes them again
+    """
+    from expedite_messaging.kafka import LaneConsumer
+    from expedite_messaging.postgres import PostgresEngine
+    from expedite_messaging.relay import Relay
+
+    folder, module = Path(os.environ["EXPEDITE_FAILPOINTS"]), sys.argv[2].split(".")[0]
+    role = sys.argv[sys.argv.index("--role") + 1]
+
+    def passing(point: str) -> None:
+        for token in sorted(folder.glob(f"{module}.{role}.{point}.*.armed")):
+            with suppress(FileNotFoundError):
+                token.rename(token.with_suffix(".bit"))
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    commit, deliver, send = PostgresEngine._commit, LaneConsumer._deliver, Relay._send
+
+    async def committing(self: Any, raw: Any, session: Any) -> None:
+        wrote = session.xact is not None
+        if wrote:
+            passing("before-commit")
+        await commit(self, raw, session)
+        if wrote:
+            passing("after-commit")
+
+    async def delivering(self: Any, records: Any, generation: int) -> bool:
+        done = await deliver(self, records, generation)
+        if done:
+            passing("before-offsets")
+        return done
+
+    async def sending(self: Any, producer: Any, rows: Any) -> Any:
+        acked, broken = await send(self, producer, rows)
+        if acked:
+            passing("before-delete")
+        return acked, broken
+
+    PostgresEngine._commit = committing  # type: ignore[method-assign]
+    LaneConsumer._deliver = delivering  # type: ignore[method-assign]
+    Relay._send = sending  # type: ignore[method-assign]
 
 
 def twice() -> None:
@@ -112,6 +166,7 @@ def unguarded() -> None:
 
 
 ALTERATIONS: dict[str, Callable[[], None]] = {
+    "failpoints": failpoints,
     "twice": twice,
     "shuffled": shuffled,
     "unguarded": unguarded,

@@ -5,8 +5,8 @@ every start are what a laptop feels. The nursery is a small parent without threa
 service) and forks a child per request, which then runs its module as `python -m` would. Children see the environment they
 were given; their output goes to the pipe that came with the request.
 
-It is only ever a shortcut: a variable of FIRST (something wants to be there before our code), a program that is no module of
-ours, or a nursery that died, and processes are started in the ordinary way.
+It is only ever a shortcut: a variable of FIRST that is not the nursery's own (something wants to be there before our code), a
+program that is no module of ours, or a nursery that died, and processes are started in the ordinary way.
 """
 
 from __future__ import annotations
@@ -78,8 +78,11 @@ class Nursery:
 
     @staticmethod
     def serves(argv: Sequence[str], env: Mapping[str, str]) -> bool:
-        """Whether a process can be born here: a module of this interpreter, and nothing that must come before it."""
-        return tuple(argv[:2]) == (sys.executable, "-m") and not FIRST.intersection({**os.environ, **env})
+        """Whether a process can be born here: a module of this interpreter, and nothing comes before it that does not come
+        before the nursery, which has our environment."""
+        return tuple(argv[:2]) == (sys.executable, "-m") and not any(
+            env.get(name, os.environ.get(name)) != os.environ.get(name) for name in FIRST
+        )
 
     async def bear(self, argv: Sequence[str], env: Mapping[str, str], nice: int) -> Born | None:
         """A child that runs `argv`; None when there is no nursery (any more)."""
@@ -98,7 +101,7 @@ class Nursery:
             except BaseException as error:
                 os.close(reading)
                 self._waiting.pop(self._asked, None)
-                if answer.done():
+                if answer.done() and not answer.exception():
                     self._end(answer.result())
                 if isinstance(error, OSError | TimeoutError):
                     return None
@@ -145,6 +148,9 @@ class Nursery:
                     early.ended(said["code"])
         # The parent is gone; its children may well live, and nobody will tell us when they end.
         self._socket = None
+        for answer in self._waiting.values():
+            if not answer.done():
+                answer.set_exception(ConnectionResetError("the nursery has ended"))
         await asyncio.gather(*(self._outlive(born) for born in self._children.values()))
 
     def _hear(self, request: int, pid: int) -> None:
@@ -263,8 +269,11 @@ def main() -> None:
     import gc
     from importlib import import_module
 
-    for name in SHARED:
-        import_module(name)
+    try:
+        for name in SHARED:
+            import_module(name)
+    except Exception as error:  # whoever needs it will say the same, with all its frames
+        sys.exit(f"every process starts by itself: {type(error).__name__}: {error}")
     gc.collect()
     gc.freeze()
     with contextlib.suppress(OSError):  # the supervisor went without a word

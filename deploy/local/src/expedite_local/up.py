@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -265,6 +265,26 @@ class System:
     def _save(self) -> None:
         with contextlib.suppress(OSError):  # a full disk must not stop the system
             state.save(self.home, self.snapshot())
+
+
+@contextlib.asynccontextmanager
+async def running(system: System) -> AsyncIterator[System]:
+    """The system, ready to be used; stopped and its data deleted at the end. What it raises before or after is raised."""
+    stop = asyncio.Event()
+    life = asyncio.create_task(system.run(stop))
+    ready = asyncio.create_task(system.ready.wait())
+    try:
+        await asyncio.wait({life, ready}, return_when=asyncio.FIRST_COMPLETED)
+        if life.done():
+            life.result()
+        yield system
+    finally:
+        ready.cancel()
+        stop.set()
+        try:
+            await life
+        finally:
+            system.substrate.wipe()
 
 
 Beside = Callable[[System, asyncio.Event], Awaitable[None]]

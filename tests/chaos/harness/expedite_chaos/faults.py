@@ -22,7 +22,7 @@ BITE_S = 120.0
 @dataclass(frozen=True)
 class Fault:
     """One thing that goes wrong. target: a process (`inventory-standard`), or `postgres` or `kafka`. seconds: of a pause.
-    at: the failpoint, see `failpoints/sitecustomize.py`."""
+    at: the failpoint, see `expedite_altered.failpoints`."""
 
     kind: Literal["kill", "pause", "point"]
     target: str

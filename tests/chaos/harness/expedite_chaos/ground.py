@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,9 +14,9 @@ from expedite_local.demo import client
 from expedite_local.doctor import raise_file_limit
 from expedite_local.home import Home
 from expedite_local.screen import Screen
-from expedite_local.up import Options, System
+from expedite_local.up import Options, System, running
 
-FAILPOINTS = Path(__file__).parents[2] / "failpoints"
+HARNESS = Path(__file__).parents[1]
 SPEED = 86_400.0
 """Business seconds per real second: a day a second, so that parcels arrive, or are lost and sent again, while a trial waits
 for them."""
@@ -56,23 +55,34 @@ class Ground:
 
 def armed(*roles: str) -> Fit:
     """A fit whose named processes (as in `inventory-standard`: every copy) have failpoints; their tokens lie in
-    `failpoints` beside the home. Only these start slower."""
+    `failpoints` beside the home."""
 
     @asynccontextmanager
     async def fit(home: Home, options: Options) -> AsyncIterator[Options]:
         tokens = tokens_of(home)
         tokens.mkdir(parents=True, exist_ok=True)
-        path = os.pathsep.join(filter(None, (str(FAILPOINTS), os.environ.get("PYTHONPATH"))))
 
         def adapt(spec: ProcessSpec) -> ProcessSpec:
             spec = options.adapt(spec)
             if f"{spec.service}-{spec.role}" not in roles:
                 return spec
-            return replace(spec, env={**spec.env, "EXPEDITE_FAILPOINTS": str(tokens), "PYTHONPATH": path})
+            return replace(
+                spec,
+                argv=altered(spec.argv, ["failpoints"]),
+                env={**spec.env, "EXPEDITE_FAILPOINTS": str(tokens)},
+            )
 
         yield replace(options, adapt=adapt)
 
     return fit
+
+
+def altered(argv: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """The command line of a service (`python -m module …`) under alterations, see `expedite_altered`; those it has stay."""
+    python, flag, *rest = argv
+    if rest[0] == "expedite_altered":
+        names, rest = [*rest[1].split(","), *names], rest[2:]
+    return (python, flag, "expedite_altered", ",".join(names), *rest)
 
 
 def together(*fits: Fit) -> Fit:
@@ -98,6 +108,8 @@ async def opened(ground: Ground, folder: Path, seed: int) -> AsyncIterator[Syste
     """A running system on this ground. The folder keeps the logs; the servers' data is deleted."""
     for name in ("DATABASE_URL", "KAFKA_BOOTSTRAP", "NOTIFIER_SMTP_HOST"):
         os.environ.pop(name, None)  # what is tormented here is never somebody's
+    # Of all processes, the nursery too: what is altered must start as fast as it does elsewhere.
+    os.environ["PYTHONPATH"] = str(HARNESS)
     client.PATIENCE_S = PATIENCE_S
     raise_file_limit()
     home = Home(folder / "home")
@@ -109,23 +121,3 @@ async def opened(ground: Ground, folder: Path, seed: int) -> AsyncIterator[Syste
         stack.enter_context(state.hold(home))
         options = await stack.enter_async_context(ground.fit(home, options))
         yield await stack.enter_async_context(running(System(home, options, Screen())))
-
-
-@asynccontextmanager
-async def running(system: System) -> AsyncIterator[System]:
-    """The system, started; stopped and its data deleted at the end."""
-    stop = asyncio.Event()
-    life = asyncio.create_task(system.run(stop))
-    ready = asyncio.create_task(system.ready.wait())
-    try:
-        await asyncio.wait({life, ready}, return_when=asyncio.FIRST_COMPLETED)
-        if life.done():
-            life.result()
-        yield system
-    finally:
-        ready.cancel()
-        stop.set()
-        try:
-            await life
-        finally:
-            system.substrate.wipe()

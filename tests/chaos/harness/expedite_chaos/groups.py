@@ -10,9 +10,10 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+import httpx
 from aiokafka import AIOKafkaConsumer
 
-from expedite_chaos.routes import altered, path_of_harness
+from expedite_chaos.ground import altered
 from expedite_local import warden
 from expedite_local.child import ProcessSpec
 from expedite_local.ports import free_port
@@ -76,7 +77,6 @@ class Double:
         env = {**spec.env, "PORT": str(free_port())}
         self.spec = replace(spec, name=f"{spec.name} double", env=env, port=int(env["PORT"]))
         if not guarded:
-            env |= path_of_harness(env)
             self.spec = replace(self.spec, argv=altered(spec.argv, ["unguarded"]), env=env)
         self._process: asyncio.subprocess.Process | None = None
         self.output = b""
@@ -97,6 +97,15 @@ class Double:
         assert process.stdout is not None
         while data := await process.stdout.read(65536):
             self.output += data
+
+    async def lives(self, within_s: float) -> None:
+        """Wait until it answers. Raises TimeoutError."""
+        async with asyncio.timeout(within_s), httpx.AsyncClient() as client:
+            while True:
+                with suppress(httpx.TransportError):
+                    if (await client.get(f"http://127.0.0.1:{self.spec.port}/livez")).status_code == 200:
+                        return
+                await asyncio.sleep(0.1)
 
     async def ended(self, within_s: float) -> int | None:
         """Its exit status; None when it still lives after so many seconds."""

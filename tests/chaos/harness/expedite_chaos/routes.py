@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
@@ -12,14 +11,13 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
 
-from expedite_chaos.ground import Fit
+from expedite_chaos.ground import Fit, altered
 from expedite_chaos.linked import Gateway, RemoteLink
 from expedite_local.child import ProcessSpec
 from expedite_local.home import Home
 from expedite_local.up import Options, System
 
 Server = Literal["postgres", "kafka"]
-HARNESS = Path(__file__).parents[1]
 _laid: dict[Path, Routes] = {}
 
 
@@ -68,7 +66,7 @@ class Routes:
                 env["KAFKA_BOOTSTRAP"] = f"{self._aimed(place, (host, int(port)))}:{link.port}"
         names = [name for pattern, several in self.altered.items() if fnmatch(spec.name, pattern) for name in several]
         if names:
-            argv, env = altered(spec.argv, names), env | path_of_harness(env)
+            argv = altered(spec.argv, names)
         return replace(spec, env=env, argv=argv)
 
     def _aimed(self, place: tuple[Server, str], target: tuple[str, int]) -> str:
@@ -100,15 +98,3 @@ def routed(
 def routes_of(system: System) -> Routes:
     """The links of a running system."""
     return _laid[system.home.root]
-
-
-def altered(argv: Sequence[str], names: Iterable[str]) -> tuple[str, ...]:
-    """The command line of a service (`python -m module …`) under alterations."""
-    python, flag, *rest = argv
-    return (python, flag, "expedite_altered", ",".join(names), *rest)
-
-
-def path_of_harness(env: Mapping[str, str]) -> dict[str, str]:
-    """What a process needs in its environment to find this package."""
-    known = env.get("PYTHONPATH") or os.environ.get("PYTHONPATH") or ""
-    return {"PYTHONPATH": os.pathsep.join(filter(None, (str(HARNESS), known)))}

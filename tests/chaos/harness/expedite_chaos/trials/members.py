@@ -71,6 +71,7 @@ def _fight(name: str) -> Callable[[Field], Awaitable[Bite]]:
         before, reserved = await on.reading(), await _reserved(on)
         await double.start()
         try:
+            await double.lives(60.0)
             early = await double.ended(SHORT_FIGHT_S if on.short else FIGHT_S)
         finally:
             await double.stop()

@@ -21,7 +21,7 @@ from expedite_chaos.ground import Ground
 from expedite_chaos.shims import COMPILER
 from expedite_chaos.table import Impossible
 from expedite_chaos.trial import Bite, Trial
-from expedite_chaos.trials.grounds import CLOCKS, DOUBLED
+from expedite_chaos.trials.grounds import CLOCKS, DOUBLED, STAMMER
 from expedite_events import SLABreached
 from expedite_local import audit
 from expedite_local.audit.topics import KafkaTopics
@@ -164,7 +164,7 @@ async def _again(on: Field, wanted: int) -> None:
         await producer.stop()
 
 
-_CLOCK = Trial("25", "wall clocks 10 min ahead, then 50 min behind", "I7", wrong_clocks, 3.0, ground=DOUBLED)
+_CLOCK = Trial("25", "wall clocks 10 min ahead, then 50 min behind", "I7", wrong_clocks, 3.0, ground=STAMMER)
 _MEMORY = Trial("34", "300 MB a worker and 200,000 events at once", "I3", memory_cap, bites=("duplicates dropped",),
                 ground=Ground("little memory"))  # fmt: skip
 TRIALS = (

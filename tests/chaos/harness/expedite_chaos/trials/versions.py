@@ -12,7 +12,7 @@ import orjson
 from expedite_altered import FIELD, SAID
 
 from expedite_chaos.field import Field
-from expedite_chaos.routes import altered, path_of_harness
+from expedite_chaos.ground import altered
 from expedite_chaos.trial import Bite, Trial
 from expedite_chaos.trials.grounds import DOUBLED
 from expedite_events import CATALOGUE
@@ -20,7 +20,7 @@ from expedite_local.child import ProcessSpec
 from expedite_messaging.admin import read_topics
 
 SERVICES = ("order-intake", "prioritizer", "inventory", "fulfillment", "shipping")
-SIDE_BY_SIDE_S = 2.0
+SIDE_BY_SIDE_S, SHORT_SIDE_BY_SIDE_S = 2.0, 0.2
 
 
 async def rolling(on: Field) -> Bite:
@@ -30,21 +30,29 @@ async def rolling(on: Field) -> Bite:
     names = [s.spec.name for s in on.statuses if s.spec.service in SERVICES]
     # Who reads comes before who writes, as with any additive change; the last replica of each service long after its first.
     names.sort(key=lambda name: (name.endswith("-1"), -SERVICES.index(_service(on, name)), name))
-    for name in names if not on.short else names[:4]:
+    for name in names:
         await _replace(on, name)
-        await asyncio.sleep(SIDE_BY_SIDE_S)
+        await asyncio.sleep(SHORT_SIDE_BY_SIDE_S if on.short else SIDE_BY_SIDE_S)
     over_at = time.monotonic()
 
     async def said() -> dict[str, float]:
         first, carried = 0, 0
         topics = [t for row in CATALOGUE if row.owners[0] in SERVICES for t in row.topics]
         async for record in read_topics(on.system.substrate.kafka_bootstrap, topics):
-            if (orjson.loads(record.value or b"{}").get("brief") or {}).get(FIELD) == SAID:
+            if _said(record.value):
                 first += record.topic.startswith("OrderReceived")
                 carried += record.topic.startswith("Packed")
         return {"events with the new field": first, "carried on to the packed parcel": carried}
 
     return Bite(times=len(names), bit={"processes replaced": len(names)}, over_at=over_at, later=said)
+
+
+def _said(value: bytes | None) -> bool:
+    """Whether the next version wrote this. Poison of another trial may lie on the same topics."""
+    try:
+        return bool(orjson.loads(value or b"{}")["brief"][FIELD] == SAID)
+    except (orjson.JSONDecodeError, LookupError, TypeError):
+        return False
 
 
 def _service(on: Field, name: str) -> str:
@@ -65,8 +73,9 @@ async def _replace(on: Field, name: str) -> None:
 
 
 def next_version_of(spec: ProcessSpec) -> ProcessSpec:
-    env = dict(spec.env)
-    return replace(spec, argv=altered(spec.argv, ["next-version"]), env=env | path_of_harness(env))
+    """It is executed: what is born in the nursery has libraries of the present version."""
+    argv = altered(spec.argv, ["next-version"])
+    return replace(spec, argv=(argv[0], "-P", *argv[1:]))
 
 
 TRIALS = (
