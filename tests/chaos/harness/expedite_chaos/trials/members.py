@@ -76,8 +76,9 @@ def _fight(name: str) -> Callable[[Field], Awaitable[Bite]]:
         finally:
             await double.stop()
         over_at = time.monotonic()
-        rebuilt = (await on.reading()).total("expedite_consumer_rebuilds_total", name, since=before)
-        pushed = rebuilt + double.output.count(b"consumer broke")
+        joined = (await on.reading()).total("expedite_rebalances_total", name, since=before)
+        # How the loser hears of it: its membership is not known any more.
+        pushed = joined + double.output.count(b"UnknownMemberId") + double.output.count(b"consumer broke")
         problems = [] if early is None else [f"the double ended by itself with {early}: {double.output[-300:]!r}"]
         bit = {"pushed out of the group": pushed, "orders reserved meanwhile": await _reserved(on) - reserved}
         return Bite(bit=bit, over_at=over_at, problems=problems)
