@@ -110,11 +110,6 @@ async def retry_parked(
     return {"key": key, "decided": decided, "left": len(left), "still_parked": bool(left), "stopped_at": stopped}
 
 
-router.add_api_route(
-    "/admin/parked/{key:path}/replay", retry_parked, methods=["POST"], deprecated=True, name="replay_parked"
-)
-
-
 @router.post("/admin/parked/{key:path}/reveal")
 async def reveal_parked(key: KeyPath, body: Reason, engine: EngineDep, caller: Trusted) -> Mapping[str, Any]:
     """The events of a key with personal data and raw bytes, and what was there before an edit. Noted in the audit trail."""

@@ -74,7 +74,7 @@ def event_path(number: int, key: str = "O-1") -> str:
     ("method", "path"),
     [
         ("GET", "/admin/parked"), ("GET", "/admin/parked/O-1/events"), ("POST", "/admin/parked/O-1/retry"),
-        ("POST", "/admin/parked/O-1/replay"), ("POST", "/admin/parked/O-1/reveal"), ("PUT", event_path(1)),
+        ("POST", "/admin/parked/O-1/reveal"), ("PUT", event_path(1)),
         ("POST", f"{event_path(1)}/drop"), ("GET", "/admin/dropped"), ("GET", "/admin/repairs"),
         ("POST", f"/admin/dropped/{UUID(int=1)}/restore"),
     ],
@@ -117,7 +117,7 @@ async def test_a_retry_stops_at_the_first_that_fails_and_says_which(client: Clie
         assert (
             await http.put(event_path(1), json={**WHY, "value": value}, headers={"If-Match": head["tag"]})
         ).is_success
-        after = (await http.post("/admin/parked/O-1/replay")).json()
+        after = (await http.post("/admin/parked/O-1/retry")).json()
         assert (after["decided"], after["left"], after["stopped_at"]["event_id"]) == (1, 1, str(UUID(int=2)))
     assert [p.event_id for p in await engine.parked()] == [UUID(int=2), UUID(int=3)]
 

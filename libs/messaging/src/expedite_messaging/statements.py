@@ -13,10 +13,11 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 
-from expedite_events import Units, Value, plain, to_json
+from expedite_events import Value, to_json
 from expedite_events.value import reader
 from expedite_messaging import literals
 from expedite_messaging.collection import Collection, Key
+from expedite_messaging.jsonable import jsonable
 
 S = TypeVar("S", bound=Value)
 _TYPES = postgresql.dialect()  # type: ignore[no-untyped-call]
@@ -149,15 +150,7 @@ def _in_form(value: Any, form: str) -> Any:
         return value
     if form == "text":
         return value if isinstance(value, str) else str(value)
-    return orjson.dumps(value, default=_jsonable).decode()
-
-
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, Value | Units):
-        return plain(value)
-    if isinstance(value, frozenset | set):
-        return sorted(value)
-    return str(value)
+    return orjson.dumps(value, default=jsonable).decode()
 
 
 # --- finding -----------------------------------------------------------------------------------------------------

@@ -10,17 +10,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any, TypeVar
 from uuid import UUID
 
 import orjson
 
-from expedite_events import Decision, Effect, Event, Lane, Units, Value, plain, row_of
+from expedite_events import Decision, Effect, Event, Lane, Value, row_of
 from expedite_events.decision import CancelTimer, SetTimer
 from expedite_events.envelope import Envelope, event_id_for, millis, uuid8
 from expedite_messaging.cause import Cause
 from expedite_messaging.collection import Book, Collection, Key, sortable
+from expedite_messaging.jsonable import jsonable
 from expedite_messaging.masters import Masters
 
 S = TypeVar("S", bound=Value)
@@ -304,17 +304,5 @@ class Tx:
 
 def as_json(data: Mapping[str, Any]) -> dict[str, Any]:
     """Small data as it comes back from storage: times, decimals and ids as text, tuples as lists, models as objects."""
-    found: dict[str, Any] = orjson.loads(orjson.dumps(dict(data), default=_jsonable))
+    found: dict[str, Any] = orjson.loads(orjson.dumps(dict(data), default=jsonable))
     return found
-
-
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, Value | Units):
-        return plain(value)
-    if isinstance(value, set | frozenset):
-        return sorted(value)
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, Decimal):
-        return str(value)
-    raise TypeError(f"{type(value).__name__} is not JSON")

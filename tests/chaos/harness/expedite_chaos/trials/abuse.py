@@ -233,6 +233,8 @@ async def _back_to(on: Field, before: int, within_s: float = 30.0) -> float:
 
 TRIALS = (
     Trial("30", "webhooks forged, stale, large, repeated, in disorder, late", "I8", webhooks, 2.0, ground=LINKED),
-    Trial("31a", f"{PARALLEL} parallel POSTs with one key", "I6, I10", one_key, BASELINE_S, ground=DOUBLED),
-    Trial("31b", f"{GONE} clients gone in the middle of a POST", "I6, I10", gone, BASELINE_S, ground=DOUBLED),
+    Trial("31a", f"{PARALLEL} parallel POSTs with one key", "I6, I10", one_key, BASELINE_S, short=True, ground=DOUBLED),
+    Trial(
+        "31b", f"{GONE} clients gone in the middle of a POST", "I6, I10", gone, BASELINE_S, short=True, ground=DOUBLED
+    ),
 )

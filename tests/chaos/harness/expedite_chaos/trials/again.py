@@ -42,7 +42,9 @@ async def stammer(on: Field) -> Bite:
 
 _DROPPED = ("duplicates dropped",)
 TRIALS = (
-    Trial("26a", "all topics published again", "I3", _said_again("as it was"), bites=_DROPPED, ground=DOUBLED),
+    Trial(
+        "26a", "all topics published again", "I3", _said_again("as it was"), bites=_DROPPED, short=True, ground=DOUBLED
+    ),
     Trial(
         "26b", "every relay says everything twice, keys interleaved", "I3, I5", stammer, bites=_DROPPED, ground=STAMMER
     ),

@@ -117,4 +117,4 @@ async def _repaired(on: Field, service: str, poison_ids: set[Any], about: set[st
     return problems
 
 
-TRIALS = (Trial("28", "poison on a topic four services hear", "I4, I10", poison, 1.0, ground=DOUBLED),)
+TRIALS = (Trial("28", "poison on a topic four services hear", "I4, I10", poison, 1.0, short=True, ground=DOUBLED),)

@@ -38,7 +38,8 @@ SELECT coalesce(max(extract(epoch FROM business_now() - due_at)), 0)::float8
 FROM timer WHERE due_at <= business_now() AND retry_at IS NULL
 """
 TIMED = ("order-intake", "prioritizer")
-BACKLOG, MEMORY_MB = 200_000, 300
+BACKLOG, SAID_AGAIN, MEMORY_MB = 200_000, 240_000, 300
+"""Nobody hears every topic: so many events are published again that the one who hears most has the backlog."""
 
 
 async def wrong_clocks(on: Field) -> Bite:
@@ -117,7 +118,7 @@ async def memory_cap(on: Field) -> Bite:
             (folder / "cgroup.procs").write_text(str(process.pid))
             groups[process.name] = folder
         async with on.frozen([process.pid for process in workers]):
-            await _again(on, BACKLOG)
+            await _again(on, SAID_AGAIN)
             behind = await _behind(on)
         began = time.monotonic()
         # Counting takes seconds on a busy machine, in which the load goes on: some are always behind.
@@ -134,6 +135,8 @@ async def memory_cap(on: Field) -> Bite:
     highest = max(peak, key=lambda name: peak[name])
     on.say(f"the backlog drained in {drained_s:.0f} s; most memory: {highest} with {peak[highest]:.0f} MB")
     problems = [f"{name} did not live through it" for name in died]
+    if behind < BACKLOG:
+        problems.append(f"only {behind:,} events were behind")
     return Bite(times=len(groups), bit={"events behind": behind, "MB at most": round(peak[highest])}, problems=problems)
 
 
