@@ -23,7 +23,7 @@ async def held(trials: Sequence[Trial], *, short: bool) -> None:
     print(said)
     assert {trial.row for trial in trials} <= {result.row for result in results}
     assert all(result.bit for result in results)
-    assert not [result.row for result in results if result.problems], said
+    assert not [result.row for result in results if result.failed], said
 
 
 @pytest.mark.timeout(1200)
@@ -33,7 +33,7 @@ async def test_nothing_is_lost_or_doubled_whatever_breaks() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(10_800)
 async def test_nothing_is_lost_or_doubled_in_the_whole_matrix() -> None:
     """Every row of the fault matrix that this machine can do, at full length (I1-I10, C4, D2, D10, G5)."""
     await held(TRIALS, short=False)

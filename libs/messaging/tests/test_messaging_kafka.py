@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from expedite_sample.brokers import Broker, publish, until
 from expedite_sample.handlers import World, make
 from expedite_sample.worlds import OnPostgres, cancelled, on_postgres, tracked
@@ -259,6 +260,38 @@ async def test_an_oversized_record_rebuilds_the_producer_and_blocks_its_key_only
     sent = await on_topics(kafka, world)
     assert "O7" not in sent
     assert all(first_occurrences(sent[f"O{n}"])[:2] == [1, 2] for n in range(20) if n != 7)
+
+
+async def test_what_follows_a_refused_event_waits_also_when_it_goes_elsewhere(world: OnPostgres, kafka: Broker) -> None:
+    """I5: the later events of its key stay, on every topic, however small the refused one is."""
+    narrow = f"narrow-{world.url[-6:]}"
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
+    await admin.start()
+    await admin.create_topics([NewTopic(narrow, 1, 1, topic_configs={"max.message.bytes": "1000"})])
+    await admin.close()
+    await world.deliver(*(tracked(f"O{n}", "ok1") for n in range(8)))
+    await world.sql(
+        "UPDATE outbox SET topic = $1, value = convert_to(repeat('x', 5000), 'UTF8') WHERE key = 'O7'", narrow
+    )
+    relay = Relay(world.engine, kafka.bootstrap, Lane.STANDARD)
+    relay.producer_options = {"compression_type": None}
+    running = asyncio.create_task(relay.run())
+
+    async def blocked() -> bool:
+        return set(relay.blocked) == {"O7"} and await _left(world, 1)
+
+    try:
+        await until(blocked)
+        await world.deliver(*(tracked(f"O{n}", "ok2") for n in range(8)))
+        await until(lambda: _left(world, 2))
+        await asyncio.sleep(1.0)  # time for what must not happen
+        assert await _left(world, 2)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    sent = await on_topics(kafka, world)
+    assert "O7" not in sent
+    assert all(first_occurrences(sent[f"O{n}"]) == [1, 2] for n in range(7))
 
 
 async def _left(world: OnPostgres, count: int) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -260,8 +261,19 @@ async def test_the_watch_goes_on_after_the_broker_was_away(stage: Stage, watchin
     await until(lambda: any("lag 0" in line for line in stage.told))
     figures = generate_latest(stage.figures.registry).decode()
     assert "expedite_audit_lag_events 0.0" in figures
-    assert f'expedite_audit_violations_total{{invariant="{Invariant.ONCE.value}"}}' in figures
+    assert f'expedite_audit_violations{{invariant="{Invariant.ONCE.value}"}}' in figures
     assert "expedite_audit_heartbeat_seconds 1." in figures
+
+
+async def test_what_a_watch_knows_is_told_again_after_its_restart(stage: Stage) -> None:
+    """An alert on violations must not end because the watch was started again."""
+    named = await stage.caught_up("told-again")
+    assert named
+    figures, again = Figures(), list[Violation]()
+    options = stage.options("told-again", caught_up=True, keep_going=True)
+    assert await watch(options, asyncio.Event(), told=stage.told.append, named=again.append, figures=figures) == 0
+    told = {s.labels["invariant"]: s.value for m in figures.registry.collect() for s in m.samples if s.labels}
+    assert {name: n for name, n in told.items() if n} == Counter(one.invariant for one in named)
 
 
 def test_the_command_ends_with_1_at_the_first_violation(
@@ -285,7 +297,7 @@ def test_the_command_ends_with_1_at_the_first_violation(
     first = json.loads((tmp_path / "found").read_text().split("\n")[0])
     assert first["invariant"] in set(Invariant)
     assert lowered == [19]
-    assert 'expedite_audit_violations_total{invariant="I1' in httpx.get(f"http://127.0.0.1:{port}/metrics").text
+    assert 'expedite_audit_violations{invariant="I1' in httpx.get(f"http://127.0.0.1:{port}/metrics").text
     CliRunner().invoke(app, ["--watch", "--keep-going", "--until-caught-up"])
     again = CliRunner().invoke(app, ["--watch", "--until-caught-up"])
     assert again.exit_code == 0, again.output

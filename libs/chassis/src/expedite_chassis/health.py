@@ -58,20 +58,24 @@ def router(engine: Engine, runtime: Runtime, ready: Ready | None) -> APIRouter:
         """The event loop turns."""
         return {"status": "alive"}
 
+    async def checked() -> dict[str, bool]:
+        found = await checks(engine, runtime, ready)
+        runtime.metrics.ready.labels(runtime.metrics.service).set(int(all(found.values())))
+        return found
+
     @routes.get("/readyz")
     async def readyz() -> Response:
         """Whether traffic or work should come here."""
-        found = await checks(engine, runtime, ready)
+        found = await checked()
         good = all(found.values())
-        runtime.metrics.ready.labels(runtime.metrics.service).set(int(good))
-        body = {"status": "ready" if good else "not ready", "checks": found}
-        return JSONResponse(body, 200 if good else 503)
+        return JSONResponse({"status": "ready" if good else "not ready", "checks": found}, 200 if good else 503)
 
     @routes.get("/metrics")
     async def metrics(request: Request) -> Response:
         """Prometheus' text format."""
         if _forwarded(request):
             raise Problem(404, "not-found")
+        await checked()  # perhaps nobody else asks: an alert must not live on an answer of the start
         return Response(runtime.metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
     return routes

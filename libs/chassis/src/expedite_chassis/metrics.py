@@ -46,7 +46,7 @@ class Metrics:
         )
         self.in_flight = Gauge(Metric.HTTP_IN_FLIGHT, "HTTP requests being answered", ["service"], registry=r)
         self.problems = Counter(Metric.HTTP_PROBLEMS, "Problems answered, by code", ["service", "code"], registry=r)
-        self.ready = Gauge(Metric.READY, "1 when the last readiness check passed", ["service"], registry=r)
+        self.ready = Gauge(Metric.READY, "1 when the readiness checks passed at this scrape", ["service"], registry=r)
         self.info = Gauge(Metric.INFO, "1; labels say what this process is", ["service", "role", "slot"], registry=r)
         where = "of the file system of EXPEDITE_HOME (locally that of the servers' data too)"
         Gauge(Metric.DISK_FREE, f"Free bytes {where}", registry=r).set_function(lambda: _disk(home).free)

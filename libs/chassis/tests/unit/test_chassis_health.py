@@ -48,8 +48,10 @@ async def test_alive_and_ready() -> None:
 async def test_not_ready_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     """I3: each check is named; liveness does not depend on them."""
 
+    spec_ready = {"rules loaded": False}
+
     async def ready(_: Runtime) -> Mapping[str, bool]:
-        return {"rules loaded": False}
+        return spec_ready
 
     spec = a_spec(ready=ready)
     runtime = testing.runtime_for(spec)
@@ -65,6 +67,10 @@ async def test_not_ready_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) 
         answer = await http.get("/readyz")
         assert (answer.status_code, set(answer.json()["checks"].values())) == (503, {False})
         assert "db.internal" not in answer.text
+        monkeypatch.undo()
+        assert 'expedite_ready{service="inventory"} 0.0' in (await http.get("/metrics")).text
+        spec_ready["rules loaded"], runtime.draining, runtime.worker_ready = True, False, lambda: True
+        assert 'expedite_ready{service="inventory"} 1.0' in (await http.get("/metrics")).text  # by the scrape alone
         assert (await http.get("/livez")).status_code == 200
 
 

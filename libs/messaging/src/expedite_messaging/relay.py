@@ -98,18 +98,24 @@ class Relay:
                 started = time.monotonic()
                 try:
                     await self._session(woken)
-                except* (ProducerBroken, Transient, KafkaError, OSError, TimeoutError) as group:
-                    error = group.exceptions[0]
-                    log.warning("relay begins anew", lane=self.lane.value, error=f"{type(error).__name__}: {error}")
+                except* Transient as group:
+                    self._told(group)  # the database is away: counted as such where it was missed
+                except* (ProducerBroken, KafkaError, OSError, TimeoutError) as group:
+                    self._told(group)
+                    metrics.PRODUCER_REBUILDS.labels(*self._labels).inc()
                 except* Exception:
                     log.exception("relay failed and begins anew", lane=self.lane.value)
+                    metrics.PRODUCER_REBUILDS.labels(*self._labels).inc()
                 self.rebuilds += 1
-                metrics.PRODUCER_REBUILDS.labels(*self._labels).inc()
                 attempt = 0 if time.monotonic() - started > 10 else attempt + 1
                 await asyncio.sleep(min(0.05 * 2**attempt, 1.0) * random.uniform(0.5, 1.0))
         finally:
             observer.cancel()
             self.engine.wake.forget(hint)
+
+    def _told(self, group: BaseExceptionGroup[Exception]) -> None:
+        error = group.exceptions[0]
+        log.warning("relay begins anew", lane=self.lane.value, error=f"{type(error).__name__}: {error}")
 
     async def drained(self, within_s: float) -> bool:
         """Wait until nothing of our shards waits; False when it did not come to that in time."""

@@ -92,6 +92,11 @@ class Field:
         self._restarts: Counter[str] = Counter()
         self.began_at = 0.0
 
+    def taken(self) -> list[str]:
+        """What went wrong around the trial, told once."""
+        told, self.problems = self.problems, []
+        return told
+
     # --- the system -------------------------------------------------------------------------------------------------
 
     @property

@@ -39,8 +39,7 @@ class Bite:
 class Trial:
     """`row`: of the fault matrix, with a letter where one row has several. `at_risk`: the invariants. `bites`: counters of
     `Field.tally` that must have grown. `target_s`: for recovery; None where there is none. `short`: part of every test run.
-    `run` does the fault while the load goes on, and takes it back whatever happens. `rate`: single orders a second.
-    `expects`: checks of the audit that this trial itself makes fail, and why is in its docstring."""
+    `run` does the fault while the load goes on, and takes it back whatever happens. `rate`: single orders a second."""
 
     row: str
     name: str
@@ -158,6 +157,7 @@ async def _perform(trial: Trial, on: Field, result: Result) -> None:
     result.bit = {name: tally[name] for name in trial.bites} | bite.bit
     if bite.later is not None:
         result.bit |= await bite.later()
+    problems += on.taken()
     problems += [f"it did not bite: no {name}" for name, n in result.bit.items() if not n]
     if not result.bit:
         problems.append("nothing tells whether it bit")
@@ -177,8 +177,7 @@ async def judged(on: Field, result: Result) -> list[str]:
     result.oversold = wrong.get("stock", 0)
     problems = [f"lost: {text}" for text in lost[:5]] + [f"doubled: {text}" for text in doubled[:5]]
     problems += [f"{f.check}: {f.detail}" for f in findings if not f.good]
-    problems += [f"left over: {text}" for text in await on.leaks()] + on.problems
-    on.problems.clear()
+    problems += [f"left over: {text}" for text in await on.leaks()] + on.taken()
     if any(not f.good for f in findings):
         on.say("audit:\n" + audit.text(findings))
     return problems

@@ -136,7 +136,7 @@ Does the suite notice when something is wrong? {count} of {of} seeded faults wer
 skipped, goods released twice, a tombstone forgotten, a comparison reversed. Each is applied in a throw-away copy of the
 tree and the suite is run against it, in this order, up to the first test that fails:
 
-1. *random sagas*: `tests/saga/test_saga_random.py`, {seeds} seeds: all services, every invariant
+1. *random sagas*: `tests/saga/test_saga_random.py`, {seeds} seeds, and the Hypothesis machine: all services, every invariant
 2. *scenario*: the rest of `tests/saga`
 3. *unit*: the tests without I/O of the package the fault is in
 4. *PostgreSQL*, *Kafka*: the behaviour suite, the store tests and the broker tests on real servers

@@ -21,8 +21,10 @@ from expedite_chaos.proxy import HOST
 from expedite_chaos.trial import Bite, Trial
 from expedite_chaos.trials.grounds import DOUBLED, LINKED
 from expedite_chassis.webhooks import sign_standard
+from expedite_events import TrackingStatus
 from expedite_local.home import read_json
 from expedite_messaging.admin import read_topics
+from shipping.domain.tracking import RANK
 
 CARRIER = "city-dash"
 STALE_S, COPIES, LARGE = 400, 100, 10 * 2**20
@@ -109,6 +111,9 @@ async def webhooks(on: Field) -> Bite:
             on.problems.append(f"{len(lies)} lies were believed about {number}")
         if (copies := sum(said.get("location") == "said a hundred times" for said in applied)) > 1:
             on.problems.append(f"one webhook had {copies} effects")
+        ranks = [RANK[status] for said in applied if (status := TrackingStatus(said["status"])) in RANK]
+        if ranks != sorted(ranks):
+            on.problems.append(f"{number} went backwards: {[said['status'] for said in applied]}")
         return {"events about the parcel": len(applied)}
 
     return Bite(times=sum(carrier.answers.values()), bit={"webhooks refused": _refused(carrier.answers)}, over_at=over_at,

@@ -18,13 +18,13 @@ def _said_again(order: Order, older_than_s: float = 0.0) -> Callable[[Field], Aw
     """Everything that is on the topics is published again, several times while new things happen."""
 
     async def run(on: Field) -> Bite:
-        again = 0
-        for number in range(1 if on.short else _TIMES):
+        again, times = 0, 1 if on.short else _TIMES
+        for number in range(times):
             await asyncio.sleep(3.0)
             again += await replay(
                 on.system.substrate.kafka_bootstrap, order=order, older_than_s=older_than_s, seed=on.seed + number
             )
-        return Bite(times=_TIMES, bit={"events published again": again})
+        return Bite(times=times, bit={"events published again": again})
 
     return run
 

@@ -6,7 +6,7 @@ from expedite_chaos.ground import Ground, armed, together
 from expedite_chaos.routes import routed
 from expedite_chaos.shims import Steered
 
-WORKERS = ("order-intake", "prioritizer", "inventory", "fulfillment", "shipping", "notifier")
+WORKERS = ("order-intake", "prioritizer", "inventory", "fulfillment", "shipping", "control-tower", "notifier")
 POINTED = tuple(f"{service}-standard" for service in WORKERS)
 FSYNC = Steered("slow_fsync")
 CLOCKS = Steered("wall_clock", "order-intake", "inventory", "fulfillment", "prioritizer")

@@ -153,8 +153,9 @@ class Memory:
         return [one for one in violations if self._db.execute(sql, astuple(one)).rowcount]
 
     @property
-    def violations(self) -> int:
-        return int(self._db.execute("SELECT count(*) FROM violation").fetchone()[0])
+    def violations(self) -> dict[str, int]:
+        """How many of each invariant are known."""
+        return dict(self._db.execute("SELECT invariant, count(*) FROM violation GROUP BY invariant"))
 
     def close(self) -> None:
         self._db.close()

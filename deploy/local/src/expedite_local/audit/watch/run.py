@@ -54,8 +54,8 @@ class Figures:
 
     def __post_init__(self) -> None:
         self.events = Counter("expedite_audit_events", "Events the audit has read", registry=self.registry)
-        self.violations = Counter(
-            "expedite_audit_violations", "Violations the audit has named", ["invariant"], registry=self.registry
+        self.violations = Gauge(
+            "expedite_audit_violations", "Violations the audit knows of", ["invariant"], registry=self.registry
         )
         self.lag = Gauge(
             "expedite_audit_lag_events", "Events on the topics the audit has not read", registry=self.registry
@@ -63,8 +63,6 @@ class Figures:
         self.beat = Gauge(
             "expedite_audit_heartbeat_seconds", "When the audit last looked, real time", registry=self.registry
         )
-        for invariant in Invariant:
-            self.violations.labels(invariant.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +87,7 @@ class Watcher:
         if options.fresh:
             self.memory.forget()
         self.ledgers = Ledgers(options.databases, self.memory)
+        self._figure()  # an alert rings on after a restart
         self.generation = self.memory.generation + 1
         self.found = 0
         self._whole = True
@@ -204,7 +203,7 @@ class Watcher:
             self.figures.beat.set(time.time())
             open_ = self.memory.unsettled
             self.told(
-                f"{self.memory.events:,} events, lag {behind:,}, {open_:,} keys to settle, {self.memory.violations:,} violations"
+                f"{self.memory.events:,} events, lag {behind:,}, {open_:,} keys to settle, {sum(self.memory.violations.values()):,} violations"
             )
         return bool(self.found) and not self.options.keep_going
 
@@ -239,8 +238,13 @@ class Watcher:
     def _name(self, violations: Iterable[Violation]) -> None:
         for one in violations:
             self.found += 1
-            self.figures.violations.labels(one.invariant).inc()
             self.named(one)
+            self._figure()
+
+    def _figure(self) -> None:
+        known = self.memory.violations
+        for invariant in Invariant:
+            self.figures.violations.labels(invariant.value).set(known.get(invariant.value, 0))
 
 
 def _violation(invariant: Invariant, seen: Seen, key: str, expected: str) -> Violation:
