@@ -2,7 +2,7 @@
 
 from expedite_chassis import links, webhooks
 from expedite_chassis.app import create_app
-from expedite_chassis.auth import Caller, issue_token, require
+from expedite_chassis.auth import Caller, issue_token, keep_pace, require
 from expedite_chassis.deps import EngineDep, RawBody, RuntimeDep
 from expedite_chassis.idempotency import (
     Answer,
@@ -48,6 +48,7 @@ __all__ = [
     "followed_by",
     "idempotency_collection",
     "issue_token",
+    "keep_pace",
     "keyed",
     "links",
     "open_idempotency",

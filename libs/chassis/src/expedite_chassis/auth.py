@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jwt
 import structlog
@@ -14,6 +15,9 @@ from fastapi import Request
 
 from expedite_chassis.clock import RealClock, real_now
 from expedite_chassis.problems import Problem
+
+if TYPE_CHECKING:
+    from expedite_chassis.spec import Runtime
 
 ISSUER = "control-tower"
 AUDIENCE = "expedite"
@@ -28,13 +32,14 @@ _LEEWAY_S = 5
 class Caller:
     """An authenticated caller. `client` names it for ever (idempotency keys and audit entries hang on it): an API
     client's name, or `person:<id>`. `name` is for people to read. `channels`: the sales channels this client acts for,
-    and it sees and changes nothing else; None: all of them."""
+    and it sees and changes nothing else; None: all of them. `requests_per_s`: its own limit; None: everybody's."""
 
     client: str
     name: str
     scopes: frozenset[str]
     person_id: str | None = None
     channels: frozenset[str] | None = None
+    requests_per_s: float | None = None
 
     def may(self, scope: str) -> bool:
         return scope in self.scopes or ALL in self.scopes
@@ -59,7 +64,8 @@ class Keyring:
         for client, entry in secrets.get("api_keys", {}).items():
             channels = entry.get("channels")
             bound = None if channels is None else frozenset(channels)
-            caller = Caller(client, client, frozenset(entry.get("scopes", ())), channels=bound)
+            scopes, own = frozenset(entry.get("scopes", ())), entry.get("requests_per_s")
+            caller = Caller(client, client, scopes, channels=bound, requests_per_s=own)
             self._clients[_digest(entry["key"])] = caller
 
     def by_key(self, key: str) -> Caller | None:
@@ -132,6 +138,12 @@ def issue_token(
     return jwt.encode(claims, private_pem, algorithm=ALGORITHM)
 
 
+def keep_pace(runtime: Runtime, client: str, per_s: float | None = None) -> None:
+    """Count a request of a client. Raises the 429 problem, with `Retry-After`, when it asks faster than it may."""
+    if wait_s := runtime.pace.wait_s(client, per_s):
+        raise Problem(429, "too-many-requests", headers={"Retry-After": str(max(1, math.ceil(wait_s)))})
+
+
 def offering(
     dependency: Callable[[Request], Awaitable[Caller]], *alternatives: tuple[str, ...]
 ) -> Callable[[Request], Awaitable[Caller]]:
@@ -141,16 +153,18 @@ def offering(
 
 
 def require(*scopes: str, by_channel: bool = False) -> Callable[[Request], Awaitable[Caller]]:
-    """A dependency that gives the caller, or 401 without an identity, 403 naming the first scope it lacks. Clients that
+    """A dependency that gives the caller, or 401 without an identity, 429 when it asks faster than it may, 403 naming the
+    first scope it lacks. Clients that
     act for some channels only get 403 as well, whatever their scopes, unless the route says `by_channel`: it then asks
     `Caller.serves` about everything it shows or changes."""
 
     async def authorised(request: Request) -> Caller:
-        keyring: Keyring = request.app.state.runtime.keyring
-        caller = keyring.identify(request.headers.get("authorization"), request.headers.get("x-api-key"))
+        runtime: Runtime = request.app.state.runtime
+        caller = runtime.keyring.identify(request.headers.get("authorization"), request.headers.get("x-api-key"))
         if caller is None:
             raise Problem(401, "unauthenticated", headers={"WWW-Authenticate": 'Bearer realm="expedite"'})
         structlog.contextvars.bind_contextvars(client=caller.client)
+        keep_pace(runtime, caller.client, caller.requests_per_s)
         if caller.channels is not None and not by_channel:
             raise Problem(403, "not-for-channels")
         missing = next((scope for scope in scopes if not caller.may(scope)), None)

@@ -80,7 +80,7 @@ def _complete(operation: dict[str, Any], method: str, dependant: Dependant) -> N
     responses = operation.setdefault("responses", {})
     possible = {*_ALWAYS, *operation.pop(_ALSO, ())}
     if operation["security"]:
-        possible |= {"401", "403"}
+        possible |= {"401", "403", "429"}
     if any(parameter["in"] == "path" for parameter in operation.get("parameters", ())):
         possible |= {"404"}
     if "requestBody" in operation or operation.get("parameters"):

@@ -125,6 +125,9 @@ for _known in (
     ProblemType("internal", 500, "Something went wrong here",
                 "The service met an error of its own. Nothing about it is told here; the trace id finds it in the logs.",
                 "Try again with the same Idempotency-Key; report the trace id if it stays."),
+    ProblemType("crowded", 503, "Too many requests wait here already",
+                "The service takes in what it can; this request was not taken, nothing was changed.",
+                "Try again after `Retry-After` seconds, with the same Idempotency-Key or reference."),
     ProblemType("unavailable", 503, "Not possible at the moment",
                 "Something this service needs is away; nothing was changed.", "Try again after `Retry-After` seconds."),
 ):  # fmt: skip

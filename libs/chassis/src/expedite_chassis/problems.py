@@ -16,7 +16,7 @@ from starlette.responses import Response
 from expedite_chassis import tracing
 from expedite_chassis.problem_types import BY_STATUS, note_raised, problem_type
 from expedite_chassis.validation import field_problems, media_type_refused
-from expedite_messaging import KeyParked, Transient
+from expedite_messaging import Crowded, KeyParked, Transient
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 1
@@ -117,6 +117,11 @@ def unavailable(after_s: int = RETRY_AFTER_S) -> Problem:
     return Problem(503, "unavailable", headers={"Retry-After": str(after_s)})
 
 
+def crowded(after_s: int = RETRY_AFTER_S) -> Problem:
+    """The answer to a request for which there is no place in the queue."""
+    return Problem(503, "crowded", headers={"Retry-After": str(after_s)})
+
+
 def parked(keys: Sequence[str]) -> Problem:
     """The answer to a write on parked keys."""
     return Problem(
@@ -156,7 +161,7 @@ def install(app: FastAPI, methods_of: Callable[[str], Sequence[str]]) -> None:
         return answer(request, parked(error.keys))
 
     async def transient(request: Request, error: Exception) -> Response:
-        return answer(request, unavailable())
+        return answer(request, crowded() if isinstance(error, Crowded) else unavailable())
 
     app.add_exception_handler(StarletteHTTPException, http)
     app.add_exception_handler(RequestValidationError, validation)

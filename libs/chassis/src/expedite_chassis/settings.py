@@ -41,6 +41,7 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", validation_alias=_env("EXPEDITE_LOG_LEVEL"))
     log_format: Literal["json", "console"] = Field("json", validation_alias=_env("EXPEDITE_LOG_FORMAT"))
     max_body_bytes: PositiveInt = Field(MIB, validation_alias=_env("EXPEDITE_MAX_BODY_BYTES"))
+    requests_per_s: float = Field(2000.0, ge=0, validation_alias=_env("EXPEDITE_REQUESTS_PER_S"))  # of a client; 0: any
     head_s: PositiveFloat = Field(
         15.0, validation_alias=_env("EXPEDITE_HEAD_S")
     )  # real seconds for a request's headers

@@ -13,6 +13,7 @@ from fastapi import APIRouter, FastAPI
 
 from expedite_chassis.metrics import Metrics
 from expedite_chassis.outgoing import guarded_transport
+from expedite_chassis.ration import Pace
 from expedite_chassis.settings import Settings
 from expedite_chassis.tracing import outgoing_headers
 from expedite_messaging import Handlers
@@ -32,6 +33,7 @@ class Runtime:
     http: httpx.AsyncClient
     metrics: Metrics
     keyring: Keyring
+    pace: Pace
     draining: bool = False  # set when the process was asked to stop: not ready any more
     worker_ready: Callable[[], bool] = field(default=lambda: True)
     _shared: dict[str, Any] = field(default_factory=dict)
@@ -62,7 +64,14 @@ class Runtime:
             follow_redirects=False,  # a redirect could lead a call to a host nobody allowed
             event_hooks={"request": [trace]},
         )
-        return cls(settings, secrets, http, Metrics(service, home=settings.home), Keyring(secrets))
+        return cls(
+            settings,
+            secrets,
+            http,
+            Metrics(service, home=settings.home),
+            Keyring(secrets),
+            Pace(settings.requests_per_s),
+        )
 
 
 Bind = Callable[[Runtime], None]

@@ -58,7 +58,9 @@ def runtime_for(
     settings: Settings | None = None,
     **environment: Any,
 ) -> Runtime:
-    """A runtime for tests; `secrets` replaces entries of `secrets_for`, `environment` sets fields of the settings."""
+    """A runtime for tests; `secrets` replaces entries of `secrets_for`, `environment` sets fields of the settings. Clients
+    have no pace to keep unless it is set: time decides no test."""
+    environment = {"requests_per_s": 0, **environment}
     known = secrets_for(clients or {"test": ["*"]}) | dict(secrets or {})
     return Runtime.build(spec.name, settings or spec.settings(**environment), known)
 

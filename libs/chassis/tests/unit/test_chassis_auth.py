@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from fastapi import APIRouter, Depends
 
 from expedite_chassis import Caller, ServiceSpec, issue_token, require, testing
-from expedite_chassis.auth import AUDIENCE, ISSUER, Keyring
+from expedite_chassis.auth import AUDIENCE, ISSUER, Keyring, _digest
+from expedite_chassis.ration import Pace
 from expedite_messaging import Handlers
 from expedite_messaging.memory import MemoryClock, MemoryEngine
 
@@ -60,6 +61,18 @@ def test_a_token_of_nothing_but_depth_is_no_identity(opening: str) -> None:
     part = base64.urlsafe_b64encode((opening * 2900).encode()[:2900]).rstrip(b"=").decode()
     assert ring().identify(f"Bearer {part}..", None) is None
     assert ring().identify(f"Bearer {part}.e30.e30"[:4100], None) is None
+
+
+async def test_a_client_that_asks_too_fast_is_told_when_to_come_again() -> None:
+    """I5: 429 with Retry-After; nothing else is looked at, and another client is served."""
+    async with a_client(scopes=["read"], name="shop", anonymous=True) as http:
+        app: Any = http._transport.app  # type: ignore[attr-defined]
+        app.state.runtime.pace = Pace(2, lambda: 1000.0)
+        found = [await http.get("/who", headers={"X-Api-Key": "key-of-shop"}) for _ in range(6)]
+        assert [answer.status_code for answer in found] == [200] * 4 + [429] * 2
+        assert (found[-1].headers["retry-after"], found[-1].json()["type"]) == ("1", "/problems/too-many-requests")
+        app.state.runtime.keyring._clients[_digest("another")] = Caller("tower", "tower", frozenset())
+        assert (await http.get("/who", headers={"X-Api-Key": "another"})).status_code == 200
 
 
 async def test_a_key_in_either_header_names_its_client() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from expedite_chassis.cells import cell
-from expedite_chassis.ration import Ration
+from expedite_chassis.ration import Pace, Ration
 
 
 def test_a_ration_ends_and_grows_again() -> None:
@@ -17,6 +17,21 @@ def test_a_ration_ends_and_grows_again() -> None:
     assert [ration.take() for _ in range(100)].count(True) == 5
     now += 3600.0
     assert [ration.take() for _ in range(100)].count(True) == 60
+
+
+def test_a_client_that_runs_wild_is_slowed_and_the_others_are_not() -> None:
+    """I5: two seconds' worth at once, then its rate; what is refused costs nothing; each client has its own share."""
+    now = 1000.0
+    pace = Pace(50, lambda: now)
+    waits = [pace.wait_s("wild") for _ in range(300)]
+    assert waits[:100] == [0.0] * 100
+    assert waits[100:] == [pytest.approx(1 / 50)] * 200
+    assert pace.wait_s("calm") == 0.0
+    now += 0.5
+    assert [pace.wait_s("wild") for _ in range(100)].count(0.0) == 25
+    assert [pace.wait_s("favoured", 500) for _ in range(2000)].count(0.0) == 1000
+    assert not any(pace.wait_s("no limit", 0) for _ in range(10_000))
+    assert not any(Pace(0).wait_s("nobody has one") for _ in range(10_000))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from expedite_messaging.cause import (
     Root,
 )
 from expedite_messaging.collection import Book, Collection, Column, Key
-from expedite_messaging.engine import Engine, KeyParked, PoisonGuard, PoisonLimit, Transient
+from expedite_messaging.engine import Crowded, Engine, KeyParked, PoisonGuard, PoisonLimit, Transient
 from expedite_messaging.group import Group
 from expedite_messaging.handlers import Handlers
 from expedite_messaging.tx import Tx
@@ -24,6 +24,7 @@ __all__ = [
     "Cause",
     "Collection",
     "Column",
+    "Crowded",
     "EffectCall",
     "EffectResult",
     "Engine",

@@ -37,6 +37,10 @@ class Transient(Exception):
     and `Group.submit` it means "try again later" (503): the outcome of the write is unknown or none."""
 
 
+class Crowded(Transient):
+    """So many requests wait for the database that one more would only wait in vain: it was not begun."""
+
+
 class PoisonLimit(Exception):
     """Too many keys were parked within a minute: more likely a bad deployment than bad events. Nothing more is parked;
     the consumer stops and its offsets stay."""

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from expedite_messaging.engine import Engine, KeyParked, Transient
+from expedite_messaging.engine import Crowded, Engine, KeyParked, Transient
 from expedite_messaging.tx import Tx
 
 R = TypeVar("R")
@@ -28,7 +28,9 @@ class Group(Generic[Q, R]):
     that goes away never cancels the group.
 
     `keys` names the locks a request needs; `work` answers all requests of the group, in order. Requests for a parked
-    key fail with `KeyParked`; `Transient` when the database did not answer in the engine's patience."""
+    key fail with `KeyParked`; `Transient` when the database did not answer in the engine's patience; `Crowded` when
+    `depth` requests wait already (what is urgent finds as many places again): a queue longer than the clients' patience
+    only costs memory."""
 
     def __init__(
         self,
@@ -38,15 +40,19 @@ class Group(Generic[Q, R]):
         *,
         window_s: float = 0.005,
         limit: int = 500,
+        depth: int = 2_000,
     ) -> None:
         self._engine, self._keys, self._work, self._window_s, self._limit = engine, keys, work, window_s, limit
+        self._depth = depth
         self._waiting: list[_Waiting[Q, R]] = []
         self._full = asyncio.Event()
         self._leader: asyncio.Task[None] | None = None
         self._running: set[asyncio.Task[None]] = set()
 
-    async def submit(self, request: Q) -> R:
+    async def submit(self, request: Q, *, urgent: bool = False) -> R:
         """Wait for the group that carries this request to be durable; the request's own answer or exception."""
+        if len(self._waiting) >= (2 * self._depth if urgent else self._depth):
+            raise Crowded(f"{len(self._waiting)} requests wait already")
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(request, tuple(self._keys(request)), future))
         if len(self._waiting) >= self._limit:

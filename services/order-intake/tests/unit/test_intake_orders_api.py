@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
 
 from expedite_events import HoldKind, Lane, OrderHeld, OrderReceived
+from expedite_messaging import Group
 from order_intake.testing import CHANNEL_ROWS, World, native
 
 KEY = {"Idempotency-Key": "0123456789abcdef"}
@@ -101,6 +103,23 @@ async def test_simultaneous_posts_under_one_key_make_one_order(world: World, api
     answers = await asyncio.gather(*(post(api, headers=KEY) for _ in range(5)))
     assert len({a.content for a in answers}) == 1
     assert len(world.orders) == 1
+
+
+async def test_an_order_for_which_there_is_no_place_is_refused_and_may_come_again(
+    world: World, api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I5, A6: 503 with Retry-After and nothing begun; the same order is taken in when it comes again."""
+    monkeypatch.setattr("order_intake.api.orders.Group", partial(Group, depth=1))
+    orders = [native(reference=f"R{n}", note=str(n)) for n in range(5)]
+    answers = await asyncio.gather(*(post(api, order) for order in orders))
+    refused = [(order, a) for order, a in zip(orders, answers, strict=True) if a.status_code != 202]
+    assert refused
+    for order, answer in refused:
+        assert (answer.status_code, answer.json()["type"]) == (503, "/problems/crowded")
+        assert answer.headers["retry-after"] == "1"
+        again = await post(api, order)
+        assert (again.status_code, again.headers.get("idempotency-replayed")) == (202, None)
+    assert len(world.orders) == 5
 
 
 async def test_keys_of_two_clients_do_not_meet(world: World) -> None:

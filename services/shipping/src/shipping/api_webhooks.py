@@ -11,7 +11,7 @@ import structlog
 from fastapi import APIRouter, Depends, Query, Request, Response
 from prometheus_client import Counter
 
-from expedite_chassis import Caller, EngineDep, Problem, Runtime, require
+from expedite_chassis import Caller, EngineDep, Problem, Runtime, keep_pace, require
 from expedite_chassis.openapi import also_answers
 from expedite_chassis.ration import FORGERIES_PER_MINUTE, Ration
 from expedite_chassis.webhooks import secrets_of, verify_easypost, verify_standard
@@ -83,6 +83,7 @@ async def _receive(request: Request, carrier_id: str, format_: str, body: bytes,
         if runtime.shared("shipping.forgeries", lambda: Ration(FORGERIES_PER_MINUTE)).take():
             await _log_forgery(engine, carrier_id, format_, body)
         raise Problem(401, "bad-signature")
+    keep_pace(runtime, f"webhook:{carrier_id}")
     incoming = understand(carrier_id, format_, body)
     if incoming.message:
         for value in incoming.message.unmapped:

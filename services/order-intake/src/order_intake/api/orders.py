@@ -78,7 +78,8 @@ async def post_order(order: NativeOrder, request: Request, caller: Writer) -> Re
     keyed, key = None, request.headers.get(HEADER)
     if key is not None or order.reference is None:
         keyed = KeyedRequest(caller, checked_key(key), digest_of("POST", request.scope["path"], await request.body()))
-    placed = await intake.submit(asked(order, caller, base_url_of(request), keyed))
+    wanted = asked(order, caller, base_url_of(request), keyed)
+    placed = await intake.submit(wanted, urgent=wanted.content.urgent_tag)
     if isinstance(placed, Problem):
         raise placed
     tracing.name_order(placed.order_id)

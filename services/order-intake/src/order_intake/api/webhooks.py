@@ -6,7 +6,18 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 
-from expedite_chassis import Caller, EngineDep, Problem, RawBody, Runtime, RuntimeDep, require, tracing, webhooks
+from expedite_chassis import (
+    Caller,
+    EngineDep,
+    Problem,
+    RawBody,
+    Runtime,
+    RuntimeDep,
+    keep_pace,
+    require,
+    tracing,
+    webhooks,
+)
 from expedite_chassis.openapi import also_answers
 from expedite_chassis.ration import FORGERIES_PER_MINUTE, Ration
 from expedite_messaging import Engine, Tx
@@ -76,6 +87,7 @@ async def _webhook(
         if runtime.shared("intake.forgeries", lambda: Ration(FORGERIES_PER_MINUTE)).take():
             await refuse(engine, inbound)
         raise Problem(401, "bad-signature")
+    keep_pace(runtime, f"webhook:{channel.id}")
     delivery = await accept(engine, inbound, policy())
     return _answer(delivery)
 
