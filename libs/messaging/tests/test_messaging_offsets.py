@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -46,6 +47,37 @@ async def test_a_failed_commit_is_made_again_and_the_newer_offset_wins(consumer:
     await consumer._commit(broker)
     assert broker.committed == {ONE: 5, TWO: 9}
     assert not consumer._done
+
+
+@dataclass
+class Record:
+    """As the client gives it: nobody understands it, so it is parked."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes = b"K"
+    value: bytes = b"{"
+    headers: tuple[tuple[str, bytes], ...] = ()
+    timestamp: int = 0
+
+
+async def test_a_batch_that_ends_after_its_partitions_were_taken_away_moves_no_offset(
+    consumer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P15: they are another's by then, and another's batch may be behind."""
+    park = consumer.engine.park_raw
+
+    async def meanwhile(*told: Any) -> None:
+        await park(*told)
+        consumer._generation += 1
+
+    monkeypatch.setattr(consumer.engine, "park_raw", meanwhile)
+    await consumer._handle([Record("OrderReceived", 0, 4)], consumer._generation)
+    assert consumer._done == {}
+    monkeypatch.undo()
+    await consumer._handle([Record("OrderReceived", 0, 5)], consumer._generation)
+    assert consumer._done == {ONE: 6}
 
 
 async def test_offsets_of_partitions_that_were_taken_away_are_forgotten(consumer: Any) -> None:

@@ -303,15 +303,15 @@ def test_each_breach_once_per_level_none_after_the_end(
     data: st.DataObject, desk_of: Callable[..., Any], story: Any
 ) -> None:
     """C3, C4: whatever order, redelivery and time: one breach per (subject, stage, level), levels in order, none after
-    the end; nothing that is overdue is missed."""
+    the end, which nothing changes any more; nothing that is overdue is missed."""
     desk = desk_of(people=PEOPLE)
     events = [*life(story), story.closed(200)]
-    hours, ended_with = 0.0, None
+    hours, ended_with, tombstone = 0.0, None, None
     for event in data.draw(st.permutations(events + events[::3])):
         hours += data.draw(st.sampled_from([0, 0.3, 2, 9]))
         desk.see(event, story.at(hours))
         if desk.order.ended_at and ended_with is None:
-            ended_with = len(desk.breaches)
+            ended_with, tombstone = len(desk.breaches), desk.order
         desk.fire(story.at(hours))
         for clock in desk.clocks:
             told = [b.level for b in desk.breaches if (b.subject, b.stage) == (clock.subject, clock.stage)]
@@ -322,4 +322,5 @@ def test_each_breach_once_per_level_none_after_the_end(
     seen = [(b.subject, b.stage, b.level) for b in desk.breaches]
     assert len(seen) == len(set(seen))
     assert ended_with == len(seen)
+    assert desk.order == tombstone
     assert not desk.rings_at
