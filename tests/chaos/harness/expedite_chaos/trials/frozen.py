@@ -73,7 +73,7 @@ async def frozen_tree(on: Field) -> Bite:
 
 TRIALS = (
     Trial("4", "zombie relay: frozen 20 s, its session ended, another takes over", "I3, I5", zombie_relay, 3.0,
-          ("producer rebuilds",), short=True, ground=DOUBLED),
+          short=True, ground=DOUBLED),
     Trial("5", "consumers stopped 10 s, beyond their session", "I3", stopped_consumer, 8.0, ("rebalances",), short=True,
           ground=DOUBLED),
     Trial("6", "a whole service frozen 10 s", "I3", frozen_tree, 8.0, ("rebalances",)),
