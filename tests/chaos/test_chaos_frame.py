@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+from typing import Any
 
 import httpx
 import pytest
 from expedite_chaos import Result, runner, table
 from expedite_chaos.calls import Book, Call, Outcome, verdicts
-from expedite_chaos.trial import SHARED
+from expedite_chaos.field import Field
+from expedite_chaos.trial import SHARED, Bite, Trial, perform
 from expedite_chaos.trials import TRIALS, chosen
 from expedite_chaos.trials.grounds import DOUBLED
 
@@ -102,3 +105,49 @@ def test_the_table_tells_late_from_broken() -> None:
     assert "row 23 (disk full) cannot be done here: no root" in said
     assert "3 hold (2 recovered late), 1 broken" in said
     assert table.markdown([good], []).splitlines()[2].startswith("| 9a | Kafka killed | I4 |")
+
+
+class Quiet:
+    """A field on which nothing happens, and its driver."""
+
+    short, began_at = True, 0.0
+
+    def __init__(self) -> None:
+        self.driver, self.book, self.problems = self, Book(), list[str]()
+
+    def say(self, text: str) -> None: ...
+
+    def begin(self, of: object) -> Any:
+        return asyncio.sleep(0) if isinstance(of, str) else None
+
+    async def open_orders(self) -> list[str]:
+        return []
+
+    async def nothing(self) -> None: ...
+
+    close = end = healed = nothing
+
+    async def settle(self, _: float) -> list[str]:
+        return []
+
+    async def tally(self) -> dict[str, float]:
+        return {}
+
+    taken = Field.taken
+
+
+async def test_what_is_found_after_the_audit_counts_for_its_own_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`later` looks at what the audit waited for: what it finds wrong must not be told of the next trial, or of none."""
+    monkeypatch.setattr("expedite_chaos.trial.SHORT_LEAD_S", 0.0)
+    on = Quiet()
+
+    async def fault(_: Any) -> Bite:
+        async def later() -> dict[str, float]:
+            on.problems.append("a parcel went backwards")
+            return {"webhooks": 3}
+
+        return Bite(bit={"times": 1}, later=later)
+
+    result = await perform(Trial("30", "abuse", "I8", fault), on)  # type: ignore[arg-type]
+    assert result.problems == ["a parcel went backwards"]
+    assert (result.bit, result.failed, on.taken()) == ({"times": 1, "webhooks": 3}, True, [])
