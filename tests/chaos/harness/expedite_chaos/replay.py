@@ -31,13 +31,20 @@ async def replay(
     older_than_s: float = 0.0,
     seed: int = 1,
 ) -> int:
-    """Publish everything on the topics (all of the catalogue unless named) once more, each record to its partition. How many.
+    """Publish everything on the topics (all of the catalogue unless named) once more, each record to its partition, and each
+    event once, however often it is there by now. How many.
 
     order: of each partition as it was; or with keys interleaved at random, each key of a topic in its own order; or wholly at
     random. older_than_s: only events whose cause is so many real seconds old.
     """
     before = time.time() - older_than_s
-    records = [r async for r in read_topics(bootstrap, topics) if not older_than_s or made_at(r) <= before]
+    known: set[tuple[str, Any]] = set()
+    records: list[RawRecord] = []
+    async for record in read_topics(bootstrap, topics):
+        identity = (record.topic, dict(record.headers).get("ce_id") or record.value)
+        if identity not in known and (not older_than_s or made_at(record) <= before):
+            known.add(identity)
+            records.append(record)
     await publish(bootstrap, arranged(records, order, random.Random(f"replay {seed}")))
     return len(records)
 
