@@ -107,6 +107,20 @@ def test_the_table_tells_late_from_broken() -> None:
     assert table.markdown([good], []).splitlines()[2].startswith("| 9a | Kafka killed | I4 |")
 
 
+def test_a_run_that_is_ended_early_keeps_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half an hour of trials is not thrown away for the last of them."""
+    first = Result("9a", "Kafka killed", "I4", 5.0, bit={"restarts": 1})
+
+    async def ended(*_: Any, into: list[Result], **__: Any) -> None:
+        into.append(first)
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(runner, "run", ended)
+    found: list[Result] = []
+    assert not runner.performed(chosen("9,10"), found, short=True, seed=1)
+    assert found == [first]
+
+
 class Quiet:
     """A field on which nothing happens, and its driver."""
 

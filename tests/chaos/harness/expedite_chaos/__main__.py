@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from expedite_chaos import runner, table
+from expedite_chaos.trial import Result
 from expedite_chaos.trials import IMPOSSIBLE, chosen
 
 
@@ -31,7 +32,11 @@ def main() -> int:
         return 0
     if not trials:
         parser.error("no such row")
-    results = runner.performed(trials, short=told.short, seed=told.seed, keep=told.keep)
+    found: list[Result] = []
+    whole = runner.performed(trials, found, short=told.short, seed=told.seed, keep=told.keep)
+    results = runner.in_order(found)
+    if not whole:
+        print(f"[chaos] ended early, with {len(results)} results")
     impossible = [] if told.only or told.short else list(IMPOSSIBLE)
     print(table.text(results, impossible))
     if told.markdown:
@@ -39,7 +44,7 @@ def main() -> int:
     if told.json:
         about = {"seed": told.seed, "short": told.short, **runner.machine()}
         told.json.write_text(table.as_json(results, impossible, about) + "\n", encoding="utf-8")
-    return 1 if any(result.failed for result in results) else 0
+    return 0 if whole and not any(result.failed for result in results) else 1
 
 
 if __name__ == "__main__":

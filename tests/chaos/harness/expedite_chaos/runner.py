@@ -31,20 +31,32 @@ def grouped(trials: Sequence[Trial], *, short: bool) -> list[tuple[Ground, list[
     return list(groups.items())
 
 
-async def run(trials: Sequence[Trial], *, short: bool = False, seed: int = 1, keep: Path | None = None) -> list[Result]:
-    """All results, in the order of rows. `keep`: a folder for logs; without one they go."""
-    results: list[Result] = []
+async def run(
+    trials: Sequence[Trial],
+    *,
+    short: bool = False,
+    seed: int = 1,
+    keep: Path | None = None,
+    into: list[Result] | None = None,
+) -> list[Result]:
+    """All results, in the order of rows. `keep`: a folder for logs; without one they go. `into`: gets each result at once,
+    which is what is left of a run that is ended early."""
+    results = [] if into is None else into
     with tempfile.TemporaryDirectory(prefix="expedite-chaos-") as scratch:
         folder = keep or Path(scratch)
         for number, (ground, members) in enumerate(grouped(trials, short=short)):
-            results += await _on_one_ground(ground, members, folder / str(number), short=short, seed=seed)
+            await _on_one_ground(ground, members, folder / str(number), results, short=short, seed=seed)
+    return in_order(results)
+
+
+def in_order(results: Sequence[Result]) -> list[Result]:
+    """By rows of the matrix, audits of whole systems last."""
     return sorted(results, key=lambda r: (int("".join(filter(str.isdigit, r.row)) or 999), r.row))
 
 
 async def _on_one_ground(
-    ground: Ground, trials: Sequence[Trial], folder: Path, *, short: bool, seed: int
-) -> list[Result]:
-    results: list[Result] = []
+    ground: Ground, trials: Sequence[Trial], folder: Path, results: list[Result], *, short: bool, seed: int
+) -> None:
     left, systems = list(trials), 0
     while left:
         systems += 1
@@ -69,7 +81,6 @@ async def _on_one_ground(
             results.append(_failed(trial, ground, error))
             tell(results[-1])
             traceback.print_exception(error)
-    return results
 
 
 def _failed(trial: Trial | None, ground: Ground, error: Exception) -> Result:
@@ -101,16 +112,23 @@ def machine() -> dict[str, Any]:
             "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}  # fmt: skip
 
 
-def performed(trials: Sequence[Trial], *, short: bool, seed: int, keep: Path | None = None) -> list[Result]:
-    """As `run`, from code that has no event loop. SIGTERM ends it as Ctrl-C does: nothing is left running."""
+def performed(
+    trials: Sequence[Trial], results: list[Result], *, short: bool, seed: int, keep: Path | None = None
+) -> bool:
+    """As `run`, from code that has no event loop. SIGTERM ends it as Ctrl-C does: nothing is left running, `results` has
+    what was done by then. Whether all was done."""
 
-    async def until_told() -> list[Result]:
+    async def until_told() -> None:
         task = asyncio.current_task()
         assert task is not None
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        return await run(trials, short=short, seed=seed, keep=keep)
+        await run(trials, short=short, seed=seed, keep=keep, into=results)
 
-    return asyncio.run(until_told())
+    try:
+        asyncio.run(until_told())
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return False
+    return True
 
 
-__all__ = ["Field", "grouped", "machine", "performed", "run", "tell"]
+__all__ = ["Field", "grouped", "in_order", "machine", "performed", "run", "tell"]
