@@ -6,10 +6,12 @@ import random
 from itertools import permutations
 
 import pytest
-from tower_kit import Story, at, urgency
+from msgspec.structs import replace
+from tower_kit import UNITS, Story, at, urgency
 
 from control_tower.domain.card import Card
 from control_tower.domain.fold import fold
+from control_tower.domain.place import stage_of
 from expedite_events import (
     Event,
     OrderHeld,
@@ -87,6 +89,24 @@ def test_the_newest_urgency_stands() -> None:
         card = folded(list(events))
         assert card.urgency is not None
         assert (card.urgency.revision, card.urgency.tier, card.reasons) == (3, Tier.HIGH, ("lowered",))
+
+
+def test_an_order_is_where_the_last_of_its_units_is() -> None:
+    """H1: a stage is done when it is done for every unit; what was packed, sent or brought in part is still to do."""
+    one, rest = UNITS.first_n(1), UNITS - UNITS.first_n(1)
+
+    def parcels(event: Event) -> list[Event]:
+        return [replace(event, parcel_id=f"{ORDER}-P{n}", units=units) for n, units in ((1, one), (2, rest))]
+
+    heard = [STORY.received(), STORY.assigned()]
+    for stage, events in (
+        ("stock_lock", [replace(STORY.reserved(), units=one), STORY.reserved()]),
+        ("prepare", parcels(STORY.packed())), ("ship", parcels(STORY.shipped())), ("track", parcels(STORY.delivered())),
+    ):  # fmt: skip
+        for event in events:
+            assert stage_of(folded(heard)) == stage
+            heard.append(event)
+    assert stage_of(folded(heard)) == "confirm"
 
 
 @pytest.mark.parametrize("seed", range(50))
