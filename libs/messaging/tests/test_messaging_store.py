@@ -155,6 +155,43 @@ async def test_a_commit_whose_answer_is_lost_is_found_out_not_done_twice(world: 
         await engine.close()
 
 
+@pytest.mark.parametrize("number", ["another's", "not reached again"])
+async def test_the_number_of_a_transaction_that_a_crash_took_away_proves_nothing(
+    world: OnPostgres, number: str
+) -> None:
+    """I4: after a crash the server gives the number to another transaction, which commits; what ours had taken in comes
+    again and is decided, and what it had told a client is not true."""
+
+    class Crashed(PostgresEngine):
+        crashed = 0
+
+        async def _commit(self, raw: Any, session: PostgresSession) -> None:
+            if self.crashed >= 2 or session.proof is None:
+                return await super()._commit(raw, session)
+            self.crashed += 1
+            await raw.execute("ROLLBACK")
+            ((reached,),) = await self.connections.fetch("SELECT pg_current_xact_id()::text")
+            session.xact = reached if number == "another's" else str(int(reached) + 1_000_000)
+
+            class Gone:
+                async def execute(self, _statement: str) -> None:
+                    raise ConnectionResetError("the server is gone")
+
+                def terminate(self) -> None:
+                    raw.terminate()
+
+            return await super()._commit(Gone(), session)
+
+    engine = Crashed(make(World()), world.url)
+    try:
+        await engine.deliver([tracked("A", "ok")])
+        assert engine.crashed == 2
+        assert (await world.tally("A")).count == 1
+        assert len(await world.outbox()) == 1
+    finally:
+        await engine.close()
+
+
 @pytest.mark.parametrize("every", [11, 13, 17])
 async def test_killed_connections_heal_and_nothing_is_lost_doubled_or_parked(world: OnPostgres, every: int) -> None:
     """Every so many statements and commits, the server ends the session just before: in turn at each place of a batch."""

@@ -9,7 +9,9 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
+from uuid import UUID
 
+import asyncpg
 import orjson
 import structlog
 
@@ -126,20 +128,31 @@ class PostgresEngine(Engine):
                 await calling(_raising(error))
             abandon(raw)
             # The answer was lost, not the commit: ask what became of it (P39).
-            if xact is None or not await self._committed(xact):
+            if xact is None or not await self._committed(xact, session.proof):
                 raise Transient(f"the commit failed: {error}") from error
             return
         if said != "COMMIT":  # a statement had failed and somebody went on all the same: nothing of it was kept
             raise RuntimeError(f"the transaction had failed before: the server answered {said} to its commit")
 
-    async def _committed(self, xact: str, within_s: float = 60.0) -> bool:
-        """What became of a transaction whose connection broke. Raises `Transient` when the database stays away."""
+    async def _committed(self, xact: str, proof: tuple[str, UUID] | None, within_s: float = 60.0) -> bool:
+        """What became of a transaction whose connection broke. Raises `Transient` when the database stays away.
+
+        After a crash of the server the number of a transaction that never reached its log is given to another one: what it
+        says of the number is believed only of a transaction that left no row to look for."""
+        ask, about = "SELECT pg_xact_status($1::text::xid8)", list[object]([xact])
+        if proof is not None:
+            table, event_id = proof
+            ask, about = f"{ask}, EXISTS (SELECT FROM {table} WHERE event_id = $2)", [xact, event_id]
         deadline, attempt = time.monotonic() + within_s, 0
         while True:
             try:
-                rows = await self.connections.fetch("SELECT pg_xact_status($1::text::xid8)", xact)
-                if rows[0][0] != "in progress":
-                    return bool(rows[0][0] == "committed")
+                ((status, *there),) = await self.connections.fetch(ask, *about)
+                if status != "in progress":
+                    return bool(there[0]) if there else bool(status == "committed")
+            except (
+                asyncpg.InvalidParameterValueError
+            ):  # a number the server has not reached again: it was never committed
+                return False
             except Transient:
                 if time.monotonic() > deadline:
                     raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
@@ -125,13 +125,15 @@ WHERE f.kind = r.kind AND f.subject = r.subject AND f.state <> 'done'
 
 class PostgresSession(PostgresRepair, DeliverySession):
     """The primitives over a raw asyncpg connection in a transaction. `xact` names the transaction once keys are locked:
-    by it the outcome of a commit whose answer was lost can be asked for."""
+    by it the outcome of a commit whose answer was lost can be asked for. `proof`: a table and the id of an event whose row
+    is there if and only if it was committed."""
 
     def __init__(self, connection: Any, handoff: Handoff | None = None) -> None:
         self.connection, self._handoff = connection, handoff or Handoff()
         self.ending = ["COMMIT"]  # sent as one message
         self.taken: list[EffectRow] = []  # effects this process performs itself, once they are committed
         self.xact: str | None = None
+        self.proof: tuple[str, UUID] | None = None
         self.now: datetime
         self._locked: set[str] = set()
 
@@ -152,7 +154,13 @@ class PostgresSession(PostgresRepair, DeliverySession):
         self.now = (await self._fetch("SELECT business_now()"))[0][0]
 
     async def inbox(self, ids: Sequence[UUID]) -> set[UUID]:
-        return {row[0] for row in await self._fetch(INBOX, list(ids))}
+        new = {row[0] for row in await self._fetch(INBOX, list(ids))}
+        self._prove("inbox", new)
+        return new
+
+    def _prove(self, table: str, ids: Iterable[UUID]) -> None:
+        if self.proof is None and (found := next(iter(ids), None)):
+            self.proof = table, found
 
     async def lock(self, keys: Sequence[str]) -> set[str]:
         (row,) = await self._fetch(LOCK, literals.texts(keys))
@@ -168,6 +176,7 @@ class PostgresSession(PostgresRepair, DeliverySession):
         (row,) = await self._fetch(ARRIVE, literals.ids(ids), literals.texts([e.key for e in envelopes]))
         new, parked, self.now, self.xact = row
         fresh = set(new or ())
+        self._prove("inbox", fresh)
         self._locked.update(e.key for e in envelopes if e.id in fresh)
         return fresh, set(parked or ())
 
@@ -203,6 +212,7 @@ class PostgresSession(PostgresRepair, DeliverySession):
         await self._execute(sql.add, *sql.arrays(states, once=True))
 
     async def emit(self, envelopes: Sequence[Envelope]) -> None:
+        self._prove("ledger", (e.id for e in envelopes))
         unlocked = {e.key for e in envelopes} - self._locked  # of orders just made, or on behalf of another
         if unlocked:
             await self._fetch(LOCK, literals.texts(list(unlocked)))

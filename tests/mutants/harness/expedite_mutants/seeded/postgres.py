@@ -114,7 +114,7 @@ MUTANTS = (
         wrong="A commit whose answer was lost counts as failed, and the work is done once more.",
         attacks="I6 P39",
         file=POSTGRES,
-        old="if xact is None or not await self._committed(xact):",
+        old="if xact is None or not await self._committed(xact, session.proof):",
         new="if xact is not None or not await self._committed(str(xact)):",
     ),
     Mutant(
