@@ -115,7 +115,7 @@ MUTANTS = (
         attacks="I6 P39",
         file=POSTGRES,
         old="if xact is None or not await self._committed(xact, session.proof):",
-        new="if xact is not None or not await self._committed(str(xact)):",
+        new="if xact is not None or not await self._committed(str(xact), session.proof):",
     ),
     Mutant(
         name="postgres-job-unlocked",
