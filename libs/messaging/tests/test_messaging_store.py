@@ -117,6 +117,19 @@ async def test_many_writers_over_many_keys_in_any_order_end_without_losing_a_num
     assert await world.ledger() == sorted((s.key, s.sequence) for s in sent)
 
 
+class Cut:
+    """A connection whose link breaks with the next statement."""
+
+    def __init__(self, raw: Any) -> None:
+        self.raw = raw
+
+    async def execute(self, _statement: str) -> None:
+        raise ConnectionResetError("the link broke after COMMIT was sent")
+
+    def terminate(self) -> None:
+        self.raw.terminate()
+
+
 async def test_a_commit_whose_answer_is_lost_is_found_out_not_done_twice(world: OnPostgres) -> None:
     runs = 0
 
@@ -129,14 +142,7 @@ async def test_a_commit_whose_answer_is_lost_is_found_out_not_done_twice(world: 
             self.cut = False
             await raw.execute("COMMIT")
 
-            class Cut:
-                async def execute(self, _statement: str) -> None:
-                    raise ConnectionResetError("the link broke after COMMIT was sent")
-
-                def terminate(self) -> None:
-                    raw.terminate()
-
-            return await super()._commit(Cut(), xact)
+            return await super()._commit(Cut(raw), xact)
 
     engine = Cutting(make(World()), world.url)
 
@@ -173,14 +179,7 @@ async def test_the_number_of_a_transaction_that_a_crash_took_away_proves_nothing
             ((reached,),) = await self.connections.fetch("SELECT pg_current_xact_id()::text")
             session.xact = reached if number == "another's" else str(int(reached) + 1_000_000)
 
-            class Gone:
-                async def execute(self, _statement: str) -> None:
-                    raise ConnectionResetError("the server is gone")
-
-                def terminate(self) -> None:
-                    raw.terminate()
-
-            return await super()._commit(Gone(), session)
+            return await super()._commit(Cut(raw), session)
 
     engine = Crashed(make(World()), world.url)
     try:

@@ -139,20 +139,19 @@ class PostgresEngine(Engine):
 
         After a crash of the server the number of a transaction that never reached its log is given to another one: what it
         says of the number is believed only of a transaction that left no row to look for."""
-        ask, about = "SELECT pg_xact_status($1::text::xid8)", list[object]([xact])
-        if proof is not None:
-            table, event_id = proof
-            ask, about = f"{ask}, EXISTS (SELECT FROM {table} WHERE event_id = $2)", [xact, event_id]
         deadline, attempt = time.monotonic() + within_s, 0
         while True:
             try:
-                ((status, *there),) = await self.connections.fetch(ask, *about)
+                ((status,),) = await self.connections.fetch("SELECT pg_xact_status($1::text::xid8)", xact)
                 if status != "in progress":
-                    return bool(there[0]) if there else bool(status == "committed")
-            except (
-                asyncpg.InvalidParameterValueError
-            ):  # a number the server has not reached again: it was never committed
-                return False
+                    if proof is None:
+                        return bool(status == "committed")
+                    table, event_id = proof
+                    # A statement of its own: one that began before the commit would not see the row.
+                    found = await self.connections.fetch(f"SELECT FROM {table} WHERE event_id = $1", event_id)
+                    return bool(found)
+            except asyncpg.InvalidParameterValueError:
+                return False  # a number the server has not reached again: it was never committed
             except Transient:
                 if time.monotonic() > deadline:
                     raise
