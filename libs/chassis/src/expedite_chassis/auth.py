@@ -154,9 +154,8 @@ def offering(
 
 def require(*scopes: str, by_channel: bool = False) -> Callable[[Request], Awaitable[Caller]]:
     """A dependency that gives the caller, or 401 without an identity, 429 when it asks faster than it may, 403 naming the
-    first scope it lacks. Clients that
-    act for some channels only get 403 as well, whatever their scopes, unless the route says `by_channel`: it then asks
-    `Caller.serves` about everything it shows or changes."""
+    first scope it lacks. Clients that act for some channels only get 403 as well, whatever their scopes, unless the route
+    says `by_channel`: it then asks `Caller.serves` about everything it shows or changes."""
 
     async def authorised(request: Request) -> Caller:
         runtime: Runtime = request.app.state.runtime

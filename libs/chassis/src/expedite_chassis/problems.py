@@ -112,14 +112,10 @@ def too_slow() -> Problem:
     return Problem(408, "too-slow", headers={"Connection": "close"})
 
 
-def unavailable(after_s: int = RETRY_AFTER_S) -> Problem:
-    """The answer while something we need is away."""
-    return Problem(503, "unavailable", headers={"Retry-After": str(after_s)})
-
-
-def crowded(after_s: int = RETRY_AFTER_S) -> Problem:
-    """The answer to a request for which there is no place in the queue."""
-    return Problem(503, "crowded", headers={"Retry-After": str(after_s)})
+def unavailable(error: Exception | None = None, after_s: int = RETRY_AFTER_S) -> Problem:
+    """The answer while something we need is away, or when `error` says so, while there is no place in the queue for it."""
+    code = "crowded" if isinstance(error, Crowded) else "unavailable"
+    return Problem(503, code, headers={"Retry-After": str(after_s)})
 
 
 def parked(keys: Sequence[str]) -> Problem:
@@ -161,7 +157,7 @@ def install(app: FastAPI, methods_of: Callable[[str], Sequence[str]]) -> None:
         return answer(request, parked(error.keys))
 
     async def transient(request: Request, error: Exception) -> Response:
-        return answer(request, crowded() if isinstance(error, Crowded) else unavailable())
+        return answer(request, unavailable(error))
 
     app.add_exception_handler(StarletteHTTPException, http)
     app.add_exception_handler(RequestValidationError, validation)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from unittest.mock import patch
 
 from expedite_local import state
 from expedite_local.child import ProcessSpec
@@ -108,8 +109,6 @@ async def opened(ground: Ground, folder: Path, seed: int) -> AsyncIterator[Syste
     """A running system on this ground. The folder keeps the logs; the servers' data is deleted."""
     for name in ("DATABASE_URL", "KAFKA_BOOTSTRAP", "NOTIFIER_SMTP_HOST"):
         os.environ.pop(name, None)  # what is tormented here is never somebody's
-    # Of all processes, the nursery too: what is altered must start as fast as it does elsewhere.
-    os.environ["PYTHONPATH"] = str(HARNESS)
     client.PATIENCE_S = PATIENCE_S
     raise_file_limit()
     home = Home(folder / "home")
@@ -117,7 +116,10 @@ async def opened(ground: Ground, folder: Path, seed: int) -> AsyncIterator[Syste
     options = Options(
         speed=ground.speed, port_base=0, fresh=True, show_logs=False, seed=seed, scale=dict(ground.scale), extra=RULES
     )
+    path = os.pathsep.join(filter(None, (str(HARNESS), os.environ.get("PYTHONPATH"))))
     async with AsyncExitStack() as stack:
+        # Of all processes, the nursery too: what is altered must start as fast as it does elsewhere.
+        stack.enter_context(patch.dict(os.environ, {"PYTHONPATH": path}))
         stack.enter_context(state.hold(home))
         options = await stack.enter_async_context(ground.fit(home, options))
         yield await stack.enter_async_context(running(System(home, options, Screen())))

@@ -17,9 +17,9 @@ from pydantic import ValidationError
 
 from expedite_chassis import Caller, EngineDep, FieldProblem, Problem, RawBody, RuntimeDep
 from expedite_chassis.errors import describe
-from expedite_chassis.problems import crowded, internal, unavailable
+from expedite_chassis.problems import internal, unavailable
 from expedite_chassis.validation import field_problems
-from expedite_messaging import Crowded, Engine, KeyParked, Transient, Tx
+from expedite_messaging import Engine, KeyParked, Transient, Tx
 from order_intake.adapters.native import NativeOrder
 from order_intake.api.orders import Intake, Writer, asked, base_url_of, ready_intake
 from order_intake.domain.order import State
@@ -155,7 +155,7 @@ def _verdict(line: _Line, outcome: Placed | Problem | BaseException) -> Verdict:
     if isinstance(outcome, Problem):
         return _refused(line, outcome)
     if isinstance(outcome, KeyParked | Transient):
-        away = (crowded() if isinstance(outcome, Crowded) else unavailable()).document()
+        away = unavailable(outcome).document()
         return {"line": line.number, "reference": line.reference, "status": 503, "problem": away}
     log.error("an order could not be taken in", **describe(outcome))
     return _refused(line, internal())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -235,10 +235,11 @@ class Watcher:
                 new = self.memory.accuse(violations)
             self._name(new)
 
-    def _name(self, violations: Iterable[Violation]) -> None:
+    def _name(self, violations: Sequence[Violation]) -> None:
         for one in violations:
             self.found += 1
             self.named(one)
+        if violations:
             self._figure()
 
     def _figure(self) -> None:
