@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import stat
@@ -74,6 +75,40 @@ async def test_data_survive_a_kill(tmp_path: Path) -> None:
         connection = await asyncpg.connect(server.uri)
         assert await connection.fetchval("SELECT id FROM kept") == 7
         await connection.close()
+    finally:
+        server.stop()
+        server.wipe()
+
+
+async def test_a_server_says_whether_it_came_back_from_a_crash(tmp_path: Path) -> None:
+    """What becomes of a commit whose answer was lost is judged by it (`PostgresEngine`): a clean restart says no, the crash
+    of one process, after which the server begins anew by itself, says yes."""
+
+    async def recovered() -> bool:
+        while True:
+            try:
+                connection = await asyncpg.connect(server.uri)
+                break
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await asyncio.sleep(0.05)
+        try:
+            return bool(await connection.fetchval("SELECT pg_last_wal_replay_lsn() IS NOT NULL"))
+        finally:
+            await connection.close()
+
+    server = PostgresServer(tmp_path, 0)
+    server.start()
+    try:
+        assert not await recovered()
+        server.stop()
+        server.start()
+        assert not await recovered()
+        victim = await asyncpg.connect(server.uri)
+        await victim.execute("CREATE TABLE written (id int)")
+        os.kill(victim.get_server_pid(), 9)
+        with pytest.raises((OSError, asyncpg.PostgresError, asyncpg.InterfaceError)):
+            await victim.execute("SELECT pg_sleep(60)")
+        assert await recovered()
     finally:
         server.stop()
         server.wipe()

@@ -191,6 +191,36 @@ async def test_the_number_of_a_transaction_that_a_crash_took_away_proves_nothing
         await engine.close()
 
 
+async def test_a_server_that_came_back_from_a_crash_is_not_believed_about_a_number(
+    world: OnPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I4: a write that left no event to look for is told as not committed, and done again it finds what it had done."""
+    outcome = "SELECT pg_xact_status($1::text::xid8), false"
+    monkeypatch.setattr("expedite_messaging.postgres._OUTCOME", outcome)
+    runs = 0
+
+    class Cutting(PostgresEngine):
+        async def _commit(self, raw: Any, session: PostgresSession) -> None:
+            if runs > 1:
+                return await super()._commit(raw, session)
+            await raw.execute("COMMIT")
+            return await super()._commit(Cut(raw), session)
+
+    async def work(tx: Tx) -> int:
+        nonlocal runs
+        runs += 1
+        book = await tx.load(TALLIES, ["A"])
+        book.put(book["A"].put(count=max(book["A"].count, 1)))
+        return book["A"].count
+
+    engine = Cutting(make(World()), world.url)
+    try:
+        assert await engine.transact(["A"], work) == 1
+        assert runs == 2
+    finally:
+        await engine.close()
+
+
 @pytest.mark.parametrize("every", [11, 13, 17])
 async def test_killed_connections_heal_and_nothing_is_lost_doubled_or_parked(world: OnPostgres, every: int) -> None:
     """Every so many statements and commits, the server ends the session just before: in turn at each place of a batch."""

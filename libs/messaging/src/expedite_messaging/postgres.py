@@ -38,6 +38,9 @@ _BY_KEY = {
     "plan_cache_mode": "force_generic_plan",
 }
 _BEGIN_WRITE = "; ".join(["BEGIN", *(f"SET LOCAL {name} = {value}" for name, value in _BY_KEY.items())])
+# What became of a transaction by its number, and whether numbers can be believed: a server that recovered from a crash has
+# given those that never reached its log to others.
+_OUTCOME = "SELECT pg_xact_status($1::text::xid8), pg_last_wal_replay_lsn() IS NULL"
 _UNPARKED = "NOT EXISTS (SELECT FROM parked p WHERE p.key = t.key)"
 _DUE = f"""
 SELECT id, kind, subject, level, key, due_at, data, lane, correlation_id, traceparent FROM timer t
@@ -137,15 +140,15 @@ class PostgresEngine(Engine):
     async def _committed(self, xact: str, proof: tuple[str, UUID] | None, within_s: float = 60.0) -> bool:
         """What became of a transaction whose connection broke. Raises `Transient` when the database stays away.
 
-        After a crash of the server the number of a transaction that never reached its log is given to another one: what it
-        says of the number is believed only of a transaction that left no row to look for."""
+        A row that it left proves its commit; its number does as long as the server never recovered from a crash. Else it
+        counts as not committed: what is done again then left no event, and finds what it had done."""
         deadline, attempt = time.monotonic() + within_s, 0
         while True:
             try:
-                ((status,),) = await self.connections.fetch("SELECT pg_xact_status($1::text::xid8)", xact)
+                ((status, believed),) = await self.connections.fetch(_OUTCOME, xact)
                 if status != "in progress":
                     if proof is None:
-                        return bool(status == "committed")
+                        return believed and bool(status == "committed")
                     table, event_id = proof
                     # A statement of its own: one that began before the commit would not see the row.
                     found = await self.connections.fetch(f"SELECT FROM {table} WHERE event_id = $1", event_id)

@@ -12,7 +12,9 @@ SIMULATION = (SAGAS, SCENARIOS)
 SAGA_TESTS = "tests/saga"
 RANDOM = tuple(f"{SAGA_TESTS}/test_saga_{name}.py" for name in ("random", "machine"))
 MESSAGING_TESTS = "libs/messaging/tests"
-_BEHAVIOUR = tuple(f"{MESSAGING_TESTS}/{name}.py" for name in ("test_behaviour", "test_behaviour_once"))
+_BEHAVIOUR = tuple(
+    f"{MESSAGING_TESTS}/{name}.py" for name in ("test_behaviour", "test_behaviour_once", "test_behaviour_group")
+)
 _STORE = (*_BEHAVIOUR, f"{MESSAGING_TESTS}/test_messaging_store.py")
 _LANES = tuple(
     f"{MESSAGING_TESTS}/test_{name}.py"
