@@ -83,11 +83,11 @@ async def queued(ground: Ground, count: int, *, drains: bool) -> AsyncIterator[B
     prioritizer = Brake(ground.pids("prioritizer-standard"), breathes=breathes)
     try:
         await _post(ground, f"{name}q", third, backlog)
-        await reached(ground, "reserved", base["reserved"] + third, base["reserved"], None)
-        await reached(ground, "queued", base["reserved"] + third, base["reserved"], None)
+        await reached(ground, "reserved", base["reserved"] + third, base["reserved"])
+        await reached(ground, "queued", base["reserved"] + third, base["reserved"])
         inventory.hold()
         await _post(ground, f"{name}i", third, backlog)
-        await reached(ground, "prioritised", base["prioritised"] + 2 * third, base["prioritised"], None)
+        await reached(ground, "prioritised", base["prioritised"] + 2 * third, base["prioritised"])
         prioritizer.hold()
         await _post(ground, f"{name}p", count - 2 * third, backlog)
         if drains:
@@ -98,7 +98,7 @@ async def queued(ground: Ground, count: int, *, drains: bool) -> AsyncIterator[B
         prioritizer.release()
         inventory.release()
     told("what is left goes on to the pick queue")
-    await reached(ground, "reserved", base["reserved"] + count, base["reserved"], None)
+    await reached(ground, "reserved", base["reserved"] + count, base["reserved"])
 
 
 async def _post(ground: Ground, name: str, count: int, backlog: Backlog) -> None:

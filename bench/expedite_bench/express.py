@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 from expedite_bench import peers
 from expedite_bench.backlog import queued
 from expedite_bench.bench import Bench, Figures, Goal, Size
+from expedite_bench.books import Posted
 from expedite_bench.flow import warm_up
 from expedite_bench.ground import Ground, Invalid, told
 from expedite_bench.measure import quantiles
@@ -21,6 +23,7 @@ async def urgent(ground: Ground, count: int, every_s: float) -> dict[str, Any]:
     name, watch = ground.name("u"), QueueWatch(ground)
     posted: dict[str, float] = {}
     answered: list[float] = []
+    since = time.time()
 
     async def one(number: int) -> None:
         order_id, began, ended = await post_one(ground.shop, order(f"{name}-{number}", ground.goods.skus, urgent=True))
@@ -38,7 +41,7 @@ async def urgent(ground: Ground, count: int, every_s: float) -> dict[str, Any]:
             await asyncio.wait(posting)
             watch.closed.set()
             await asyncio.wait(looking)
-    reserved = await ground.books.moments("reserved", list(posted))
+    reserved = await ground.books.moments("reserved", Posted(list(posted), since))
     if len(reserved) != count:
         raise Invalid(f"{count - len(reserved)} urgent orders were not reserved")
     return {

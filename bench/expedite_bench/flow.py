@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from expedite_bench.books import Posted
 from expedite_bench.ground import STALL_S, Crew, Ground, Invalid, told
 from expedite_bench.orders import body_of, order, post_bulk
 
@@ -28,28 +29,21 @@ async def through(ground: Ground, orders: Sequence[dict[str, Any]]) -> tuple[dic
     """All orders from one bulk request until each is shipped, its message decided and on the board as such, a crew at
     work all the while. Seconds by hop (from the first byte posted), orders per second, CPU by process; and the ids."""
     body, count = body_of(orders), len(orders)
-    before = {hop: await ground.books.orders_at(hop) for hop in LAST}
     async with ground.crew() as crew:
         watch = ground.cpu(crew=crew.pid)
         began, epoch = time.perf_counter(), time.time()
-        posting = asyncio.create_task(post_bulk(ground.shop, body))
         with ground.profiling():
+            ids, accepted_s = await post_bulk(ground.shop, body)
+            run = Posted(ids, epoch)
             for hop in LAST:
-                await reached(ground, hop, before[hop] + count, before[hop], crew, posting)
+                await reached(ground, hop, count, run=run, crew=crew)
             total = time.perf_counter() - began
-            ids, accepted_s = await posting
-            # Orders that waited here before may have been counted instead of ours.
-            while not all([await ground.books.all_at(hop, ids) for hop in LAST]):
-                await asyncio.sleep(GLANCE_S)
-                total = time.perf_counter() - began
-                if total > count + STALL_S:
-                    raise Invalid(f"not all of {count} orders came to the end\n{await ground.diagnosis()}")
         cpu = watch.stop(count)
         mailed = await ground.books.mailed()
     seconds = {"accepted": accepted_s}
     for hop in ("prioritised", "reserved", "packed", "shipped"):
-        seconds[hop] = max((await ground.books.moments(hop, ids)).values()) - epoch
-    seconds["message row"] = await ground.books.told_at(ids) - epoch
+        seconds[hop] = max((await ground.books.moments(hop, run)).values()) - epoch
+    seconds["message row"] = await ground.books.told_at(run) - epoch
     seconds["on the board"] = total
     figures = {
         "orders": count,
@@ -63,13 +57,15 @@ async def through(ground: Ground, orders: Sequence[dict[str, Any]]) -> tuple[dic
 
 
 async def reached(
-    ground: Ground, hop: str, wanted: int, before: int, crew: Crew | None, posting: asyncio.Task[Any] | None = None
+    ground: Ground, hop: str, wanted: int, before: int = 0, *, run: Posted | None = None, crew: Crew | None = None
 ) -> None:
-    """Wait until so many orders have reached a hop, telling how far they are. Raises Invalid when nothing moves."""
+    """Wait until so many orders have reached a hop, of `run` or, without one, of all that ever did; telling how far they
+    are. Raises Invalid when nothing moves."""
     found, began = -1, time.perf_counter()
     moved = told_at = began
     while True:
-        now, count = time.perf_counter(), await ground.books.orders_at(hop)
+        now = time.perf_counter()
+        count = await (ground.books.of_these_at(hop, run) if run else ground.books.orders_at(hop))
         if count != found:
             found, moved = count, now
         if found >= wanted:
@@ -80,8 +76,6 @@ async def reached(
         if now - moved > STALL_S:
             why = await ground.diagnosis()
             raise Invalid(f"nothing moves: {found - before:,} of {wanted - before:,} are {hop}\n{why}")
-        if posting is not None and posting.done() and posting.exception():
-            posting.result()
         if crew is not None:
             crew.alive()
         # Counting is work for the database that is measured: rarely while the end is far.

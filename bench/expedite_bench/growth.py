@@ -80,7 +80,7 @@ async def _templates(ground: Ground) -> tuple[list[Template], list[Template]]:
     before = {hop: await ground.books.orders_at(hop) for hop in ("told", "reserved", "queued")}
     ids, _ = await post_bulk(ground.shop, body_of([order(reference, ground.goods.apart) for reference in references]))
     async with ground.crew(warehouse=ELSEWHERE) as crew:
-        await reached(ground, "told", before["told"] + TEMPLATES, before["told"], crew)
+        await reached(ground, "told", before["told"] + TEMPLATES, before["told"], crew=crew)
     parcels = await ground.books.rows("shipping", _PARCELS, ids)
     file = ground.folder / "ends.bin"
     shots.write(file, [way[-1] for way in webhooks(ground, parcels)])
@@ -93,7 +93,7 @@ async def _templates(ground: Ground) -> tuple[list[Template], list[Template]]:
             await asyncio.sleep(0.2)
     waiting = [f"{name}-{n}-open" for n in range(TEMPLATES)]
     open_ids, _ = await post_bulk(ground.shop, body_of([order(reference, ground.goods.apart) for reference in waiting]))
-    await reached(ground, "queued", before["queued"] + 2 * TEMPLATES, before["queued"], None)
+    await reached(ground, "queued", before["queued"] + 2 * TEMPLATES, before["queued"])
     await rest.wait(ground.snapshot, _REST_S, told)
     finished = [await Template.of(ground, i, r) for i, r in zip(ids, references, strict=True)]
     return finished, [await Template.of(ground, i, r) for i, r in zip(open_ids, waiting, strict=True)]
