@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import FastAPI, HTTPException
 from fastapi.responses import FileResponse, HTMLResponse, Response
 from fastapi.staticfiles import StaticFiles
 
@@ -16,6 +16,15 @@ from expedite_chassis.spec import Runtime
 
 DIST = Path(__file__).parent / "static" / "dist"
 NOT_BUILT = "<!doctype html><title>Expedite</title><p>The pages are not built yet: run <code>make ui</code>."
+
+
+class Assets(StaticFiles):
+    """As long as the pages are not built they have no files, which is no error of ours."""
+
+    async def check_config(self) -> None:
+        if not (DIST / "assets").is_dir():
+            raise HTTPException(404)
+        await super().check_config()
 
 
 def configure(app: FastAPI, runtime: Runtime) -> None:
@@ -34,7 +43,7 @@ def configure(app: FastAPI, runtime: Runtime) -> None:
 
     for path in ("/", "/orders/{order_id}", "/needs-action"):
         app.add_api_route(path, index, methods=["GET"], include_in_schema=False)
-    app.mount("/assets", StaticFiles(directory=DIST / "assets", check_dir=False), name="assets")
+    app.mount("/assets", Assets(directory=DIST / "assets", check_dir=False), name="assets")
 
 
 spec = ServiceSpec(

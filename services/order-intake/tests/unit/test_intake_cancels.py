@@ -32,7 +32,7 @@ from order_intake.adapters.native import NativeOrder
 from order_intake.domain.cancelling import CancelAsk, LineQuantity, answered, answering, cancel
 from order_intake.domain.channel import Channel, Policy
 from order_intake.domain.ending import came_back, confirm, confirm_by_clock, delivered
-from order_intake.domain.holding import place
+from order_intake.domain.holding import LinePatch, Patch, complete, place
 from order_intake.domain.order import Order, Parcel, State
 from order_intake.domain.refusal import Refused
 
@@ -260,6 +260,25 @@ def test_part_of_a_held_order_is_asked_of_inventory_which_never_saw_it() -> None
     order = hear(first.state, yes(f"{ID}-C1", Units.of(1, 2, 2))).state
     rest = done(order, ask((1, 1)))
     assert rest.state.state is State.CANCELLED
+
+
+def test_a_held_order_whose_remaining_lines_are_removed_is_cancelled_not_announced() -> None:
+    """A4, A8, I2: one line was cancelled while the order waited, the other is removed: nothing is left to deliver."""
+    asked = done(an_order(2, 3, sku="NOPE"), ask((2, 3)))
+    waits = hear(asked.state, yes(f"{ID}-C1", Units.of(2, 1, 3))).state
+    assert waits.state is State.HELD
+    channel = Channel(id="web", code="EC")
+    patch = Patch(lines=(LinePatch(line=1, remove=True),))
+    decision = complete(waits, patch, channel, {}, NOW, POLICY, by="shop")
+    assert decision.state.state is State.CANCELLED
+    *released, cancelled = decision.events
+    assert {e.outcome for e in released} == {"cancelled"}  # type: ignore[attr-defined]
+    assert isinstance(cancelled, OrderCancelled) and cancelled.units == Units.of(2, 1, 3)
+    assert not decision.state.open_holds
+    with pytest.raises(Refused):
+        confirm(decision.state, "shop", NOW)
+    again = complete(decision.state, patch, channel, {}, NOW, POLICY, by="shop")
+    assert again.outcome is Outcome.ALREADY_DONE
 
 
 def test_answers_nobody_asked_for_are_a_bug() -> None:

@@ -17,7 +17,7 @@ from order_intake.domain.content import (
     DraftLine,
     clean_customer,
 )
-from order_intake.domain.ending import cancel_at_intake
+from order_intake.domain.ending import cancel_at_intake, settle
 from order_intake.domain.order import Hold, Order, State, held, received, release
 from order_intake.domain.refusal import Refused
 from order_intake.domain.verify import Products, lines_of, review, unpaid, verify
@@ -158,6 +158,9 @@ def complete(
     if order.state is not State.HELD:
         raise Refused("not-held", f"The order is {order.state} and cannot be completed any more.")
     state = order.put(content=content, urgent_mark=order.urgent_mark or channel.urgent(content))
+    if state.units and state.units <= state.out:
+        # I2: all that is left was cancelled while it waited; announced, it would end as delivered with nothing.
+        return settle(state, now, policy)
     return examine(state, channel, products, now, policy, by=by)
 
 
