@@ -13,6 +13,8 @@ from inventory_harness import held, prepare, sound
 
 from expedite_chassis.testing import client
 from expedite_events import Lane, Tier
+from expedite_messaging.clock import anchor
+from expedite_messaging.memory import MemoryClock
 from expedite_messaging.migrate import drift
 from expedite_messaging.testing import create_database, drop_database, postgres_engine
 from expedite_messaging.tx import Tx
@@ -27,7 +29,9 @@ from inventory.store import BACKORDERS, SHELVES
 
 @pytest.fixture
 async def url() -> Any:
+    """A database in which it is as early as the harness says: what is promised there is as far away as it seems."""
     made = await create_database("inventory")
+    await anchor(made, 1.0, MemoryClock().now)
     yield made
     await drop_database(made)
 
