@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from expedite_chaos.packets import Packets, unavailable
@@ -67,6 +68,30 @@ async def test_a_half_open_link_costs_seconds_whatever_number_of_connections_wen
     assert await ground.seconds(ground.linked) < NOTICED_S + SLACK_S
     assert ground.link.did["swallowed"] >= 1
     assert await ground.seconds(ground.linked) < 2.0  # the others were made anew with the first
+    assert ground.linked.connections.silence.cut >= 1
+
+
+async def test_a_session_that_says_good_bye_while_we_ask_about_it_was_cut_all_the_same(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what we say is lost: the server's last word, that its session was ended, is here before what it says of it."""
+    async with asyncio.TaskGroup() as group:
+        for _ in range(5):
+            group.create_task(ground.linked.connections.fetch("SELECT pg_sleep(0.2)"))
+    silence = ground.linked.connections.silence
+    asked = silence._unheard
+
+    async def late(*about: Any) -> set[int]:
+        found = await asked(*about)
+        await asyncio.sleep(0.5)
+        return found
+
+    monkeypatch.setattr(silence, "_unheard", late)
+    assert ground.link.half_open(("up",)) == 5
+    assert await ground.seconds(ground.linked) < NOTICED_S + SLACK_S
+    await asyncio.sleep(1.0)
+    assert silence.cut >= 1
+    assert await ground.seconds(ground.linked) < 2.0
 
 
 async def test_what_a_lost_session_had_locked_is_free_for_others(ground: Ground) -> None:

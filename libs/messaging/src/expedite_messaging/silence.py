@@ -90,6 +90,8 @@ class Silence:
             if not late:
                 suspects = {}
                 continue
+            pids = {c: c.get_server_pid() for c in late}
+            # Once is not enough: a server that was frozen has not read yet what we asked.
             known = {c for c, at in late.items() if suspects.get(c) == at}
             try:
                 unheard = await self._unheard(late, known)
@@ -98,9 +100,9 @@ class Silence:
                 suspects = {}
                 continue
             # What was answered while we asked had only waited for this process to look.
-            suspects = {c: at for c, at in late.items() if self.asked.get(c) == at and c.get_server_pid() in unheard}
-            # Once is not enough: a server that was frozen has not read yet what we asked.
-            if silent := known & suspects.keys():
+            suspects = {c: at for c, at in late.items() if self.asked.get(c) == at and pids[c] in unheard}
+            # Their sessions are ended by now, and the server's good-bye may have come before its answer to us.
+            if silent := {c for c in known if pids[c] in unheard}:
                 for connection in silent:
                     connection.terminate()
                 self.cut += len(silent)
