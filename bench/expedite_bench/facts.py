@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
-import sysconfig
 from importlib import metadata
 from typing import Any
 
 import psutil
 
 LIBRARIES = (
-    "aiokafka", "asyncpg", "fastapi", "faststream", "msgspec", "msgspec", "orjson", "pydantic", "sqlalchemy", "starlette", "uvicorn", "uvloop",
+    "aiokafka", "asyncpg", "fastapi", "faststream", "msgspec", "orjson", "pydantic", "sqlalchemy", "starlette", "uvicorn", "uvloop",
 )  # fmt: skip
 
 
@@ -34,8 +33,7 @@ def machine() -> dict[str, Any]:
 
 def versions() -> dict[str, str | None]:
     """Python and the libraries on the hot path; None for one that is not installed."""
-    optimised = "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
-    found: dict[str, str | None] = {"python": platform.python_version() + ("" if optimised else " (not optimised)")}
+    found: dict[str, str | None] = {"python": f"{platform.python_version()} ({platform.python_compiler()})"}
     for name in LIBRARIES:
         try:
             found[name] = metadata.version(name)

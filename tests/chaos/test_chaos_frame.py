@@ -70,6 +70,8 @@ def test_rows_are_named_once_and_the_short_form_has_only_those_of_every_test_run
     assert {trial.number for trial in TRIALS if trial.short} <= SHORT_ROWS
     assert {trial.row for trial in chosen("9, 13")} == {"9a", "9b", "9c", "13"}
     assert [trial.row for trial in chosen("9b")] == ["9b"]
+    with pytest.raises(ValueError, match=r"no such row: 99, 9z; --list names them"):
+        chosen("9, 99, 9z")
     assert [trial.row for trial in chosen("7", short=True)] == ["7"]
 
 

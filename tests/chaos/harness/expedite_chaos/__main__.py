@@ -25,13 +25,14 @@ def main() -> int:
     parser.add_argument("--markdown", type=Path, help="write the table here")
     parser.add_argument("--json", type=Path, help="write everything here")
     told = parser.parse_args()
-    trials = chosen(told.only, short=told.short)
     if told.list:
         for trial in chosen():
             print(f"{trial.row:>4}  {'short' if trial.short else '     '}  {trial.name}  [{trial.ground.name}]")
         return 0
-    if not trials:
-        parser.error("no such row")
+    try:
+        trials = chosen(told.only, short=told.short)
+    except ValueError as error:
+        parser.error(str(error))
     found: list[Result] = []
     whole = runner.performed(trials, found, short=told.short, seed=told.seed, keep=told.keep)
     results = runner.in_order(found)

@@ -48,7 +48,10 @@ IMPOSSIBLE: tuple[Impossible, ...] = (
 
 
 def chosen(only: str = "", *, short: bool = False) -> Sequence[Trial]:
-    """The trials of the rows in `only` (`"9,13b"`; empty: all, or the short ones), in the order of the matrix."""
+    """The trials of the rows in `only` (`"9,13b"`; empty: all, or the short ones), in the order of the matrix. ValueError
+    names the rows that there are not: one misspelt would otherwise count as tried."""
     wanted = {row.strip() for row in only.split(",") if row.strip()}
+    if unknown := wanted - {t.row for t in TRIALS} - {str(t.number) for t in TRIALS}:
+        raise ValueError(f"no such row: {', '.join(sorted(unknown))}; --list names them")
     found = [t for t in TRIALS if (t.row in wanted or str(t.number) in wanted if wanted else t.short or not short)]
     return sorted(found, key=lambda t: (t.number, t.row))
