@@ -79,3 +79,29 @@ async def test_who_is_busy_does_not_hurry_until_it_is_calm() -> None:
     keeping.cancel()
     child.kill()
     await child.wait()
+
+
+async def test_who_gives_way_by_itself_is_left_alone_and_hurries_again_at_once() -> None:
+    """B4: an urgent order right after a bulk upload does not find its entrance still suspect."""
+    program = (
+        "import os, sys, time\n"
+        "os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))\n"
+        "print(flush=True)\n"
+        "until = time.monotonic() + 2.5\n"
+        "while time.monotonic() < until: pass\n"
+        "print(os.sched_getscheduler(0), flush=True)\n"
+        "os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))\n"
+        "sys.stdin.read()\n"
+    )
+    pipe = asyncio.subprocess.PIPE
+    child = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdin=pipe, stdout=pipe)
+    assert child.stdout is not None
+    await child.stdout.readline()
+    keeping = asyncio.create_task(urgency.keep(lambda: [child.pid], None, []))
+    assert int(await child.stdout.readline()) == os.SCHED_BATCH
+    async with asyncio.timeout(urgency.CALM_S / 2):  # the busy second before its end is not held against it
+        while _policy(child.pid) != os.SCHED_RR:  # noqa: ASYNC110 - the kernel tells nobody
+            await asyncio.sleep(0.02)
+    keeping.cancel()
+    child.kill()
+    await child.wait()

@@ -62,6 +62,10 @@ SETTINGS: dict[str, str] = {
     "autovacuum_vacuum_threshold": "1000",
     "autovacuum_vacuum_insert_threshold": "100000",
     "autovacuum_analyze_threshold": "20000",
+    # A queue that has drained is vacuumed often, and everybody's commits wait behind what that does to the disk: its pages stay
+    # in memory like others, and no empty end is cut off, for which all writers of the table would be locked out.
+    "vacuum_buffer_usage_limit": "256MB",
+    "vacuum_truncate": "off",
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_line_prefix": "%m [%p] %u@%d ",

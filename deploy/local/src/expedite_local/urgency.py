@@ -3,8 +3,9 @@
 On a machine of their own, express lanes find a free core. Here everything shares a few, and an urgent order wakes some twenty
 processes and database sessions one after another: behind whoever is busy at each of them it would wait ten times as long as
 it works. What urgent orders pass through therefore runs in Linux's real-time class, where the system allows it (root, or
-CAP_SYS_NICE), as long as it is little work: whoever is busy for half a second in one (a bulk upload, a long query) is like
-everybody for the next ten. Without the privilege niceness alone decides (`plan`).
+CAP_SYS_NICE), as long as it is little work: whoever is busy for half a second in one (a long query) is like everybody for
+the next ten. A bulk upload gives way by itself while it runs (`expedite_chassis.leisure`) and is not suspect afterwards.
+Without the privilege niceness alone decides (`plan`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ BUSY = 0.5
 """The share of a core above which work is not little."""
 CALM_S = 10.0
 """For so long at least whoever was busy is like everybody: on a full machine it cannot be seen to be busy any more."""
+TRUSTED_S = 3.0
+"""For so long after it was seen to give way by itself, a process may be busy."""
 # Sessions of express lanes and of the APIs where urgent orders come in and are raised; and who writes the log for them.
 _SESSIONS = r"""
 SELECT pid FROM pg_stat_activity
@@ -83,6 +86,7 @@ async def keep(pids: Callable[[], Iterable[int]], postgres_url: str | None, entr
         return
     used: dict[int, float] = {}
     calmed: dict[int, float] = {}  # until when
+    trusted: dict[int, float] = {}  # until when
     looked = time.monotonic()
     async with _sessions(postgres_url, "|".join(entrances)) as sessions:
         while True:
@@ -91,8 +95,13 @@ async def keep(pids: Callable[[], Iterable[int]], postgres_url: str | None, entr
             took, looked = time.monotonic() - looked, time.monotonic()
             before, used = used, {pid: _cpu_s(pid) for pid in urgent}
             calmed = {pid: until for pid, until in calmed.items() if until > looked}
+            leisurely = {pid for pid in urgent if _gives_way(pid)}
+            trusted = {pid: until for pid, until in trusted.items() if until > looked}
+            trusted |= dict.fromkeys(leisurely, looked + TRUSTED_S)
             for pid in urgent:
-                if used[pid] - before.get(pid, used[pid]) > BUSY * took:
+                if pid in leisurely:
+                    continue
+                if pid not in trusted and used[pid] - before.get(pid, used[pid]) > BUSY * took:
                     calmed[pid] = looked + CALM_S
                 (calm if pid in calmed else hurry)(pid)
 
@@ -121,6 +130,13 @@ async def _sessions(url: str | None, entrances: str) -> AsyncIterator[Callable[[
     finally:
         if connection is not None:
             connection.terminate()
+
+
+def _gives_way(pid: int) -> bool:
+    """Whether a process does bulk work now and says so."""
+    with contextlib.suppress(OSError):
+        return os.sched_getscheduler(pid) & ~os.SCHED_RESET_ON_FORK == os.SCHED_BATCH
+    return False
 
 
 def _cpu_s(pid: int) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from typing import Any
 
 import pytest
@@ -82,6 +83,29 @@ async def test_a_client_that_goes_away_tears_no_chunk(world: World) -> None:
     summary = json.loads(answer.text.splitlines()[-1])["summary"]
     assert summary == {"lines": 4 * CHUNK, "accepted": 4 * CHUNK - taken, "held": 0, "replayed": taken, "refused": 0}
     assert len(world.orders) == 4 * CHUNK
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="no classes of the processor here")
+async def test_chunks_give_way_and_a_client_that_reads_slowly_does_not_prolong_it(world: World) -> None:
+    """B4: urgent orders wait for nobody, also where many others come in at once."""
+    before, seen = os.sched_getscheduler(0), set[int]()
+
+    def read(line: bytes) -> NativeOrder:
+        seen.add(os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK)
+        return parse(line)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("order_intake.api.bulk.parse", read)
+        connection = Connection(world, lines(4 * CHUNK))
+        posting = asyncio.create_task(connection.post())
+        await connection.first.wait()
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert 0 < len(world.orders) < 4 * CHUNK  # it has read one piece and stands still
+        assert seen == {os.SCHED_BATCH}
+        assert os.sched_getscheduler(0) == before
+        connection.gone.set()
+        await posting
 
 
 async def test_of_two_lines_with_one_reference_the_first_wins_across_chunks(world: World) -> None:

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from expedite_chassis import Caller, EngineDep, FieldProblem, Problem, RawBody, RuntimeDep
 from expedite_chassis.errors import describe
+from expedite_chassis.leisure import leisurely
 from expedite_chassis.problems import internal, unavailable
 from expedite_chassis.validation import field_problems
 from expedite_messaging import Engine, KeyParked, Transient, Tx
@@ -101,14 +102,15 @@ class _Bulk:
 
     async def _take(self, chunk: list[tuple[int, bytes]], turn: asyncio.Event, after: asyncio.Event) -> list[Verdict]:
         """The verdicts of a chunk. It locks its claims after the chunk before it (`turn`), so that of two lines with one
-        reference the first wins; `after` lets the next one do so."""
-        try:
-            lines = [self._read(number, line) for number, line in chunk]
-            await turn.wait()
-            await self._settle([line for line in lines if line.request], after)
-            return [line.verdict for line in lines]
-        finally:
-            after.set()
+        reference the first wins; `after` lets the next one do so. Single orders of others go first."""
+        with leisurely():
+            try:
+                lines = [self._read(number, line) for number, line in chunk]
+                await turn.wait()
+                await self._settle([line for line in lines if line.request], after)
+                return [line.verdict for line in lines]
+            finally:
+                after.set()
 
     def _read(self, number: int, text: bytes) -> _Line:
         line = _Line(number)
