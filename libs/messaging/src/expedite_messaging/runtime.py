@@ -25,7 +25,7 @@ from expedite_messaging.timers import run_timers
 
 _SLOTS = 0x45580021
 SLOT_WAIT_S = 15.0
-SLOT_PING_S = 1.0
+SLOT_PING_S = 0.5
 # The last statement of the session that has the slot.
 _HOLDER = """
 SELECT a.query_start FROM pg_locks l JOIN pg_stat_activity a USING (pid)
