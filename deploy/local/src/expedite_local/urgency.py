@@ -95,11 +95,10 @@ async def keep(pids: Callable[[], Iterable[int]], postgres_url: str | None, entr
             took, looked = time.monotonic() - looked, time.monotonic()
             before, used = used, {pid: _cpu_s(pid) for pid in urgent}
             calmed = {pid: until for pid, until in calmed.items() if until > looked}
-            leisurely = {pid for pid in urgent if _gives_way(pid)}
             trusted = {pid: until for pid, until in trusted.items() if until > looked}
-            trusted |= dict.fromkeys(leisurely, looked + TRUSTED_S)
             for pid in urgent:
-                if pid in leisurely:
+                if _gives_way(pid):
+                    trusted[pid] = looked + TRUSTED_S
                     continue
                 if pid not in trusted and used[pid] - before.get(pid, used[pid]) > BUSY * took:
                     calmed[pid] = looked + CALM_S
@@ -133,7 +132,8 @@ async def _sessions(url: str | None, entrances: str) -> AsyncIterator[Callable[[
 
 
 def _gives_way(pid: int) -> bool:
-    """Whether a process does bulk work now and says so."""
+    """Whether a process does bulk work now and says so, as `expedite_chassis.leisure` does. Importing that would bring the web
+    framework into every start of the command: half a second."""
     with contextlib.suppress(OSError):
         return os.sched_getscheduler(pid) & ~os.SCHED_RESET_ON_FORK == os.SCHED_BATCH
     return False
