@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
@@ -19,6 +20,10 @@ pytestmark = pytest.mark.skipif(not urgency.allowed(), reason="the real-time cla
 
 def _policy(pid: int) -> int:
     return os.sched_getscheduler(pid) & ~os.SCHED_RESET_ON_FORK
+
+
+def _place(pid: int) -> int:
+    return os.sched_getparam(pid).sched_priority
 
 
 def test_a_process_hurries_with_all_its_threads() -> None:
@@ -54,7 +59,7 @@ async def test_sessions_of_express_lanes_hurry_and_no_others(tmp_path: Path) -> 
         names = ("inventory-express-0 relay express", "order-intake-api-0", "inventory-standard-0", "inventory-api-0")
         sessions = {name: await asyncpg.connect(url, server_settings={"application_name": name}) for name in names}
         pids = {name: await session.fetchval("SELECT pg_backend_pid()") for name, session in sessions.items()}
-        keeping = asyncio.create_task(urgency.keep(lambda: (), url, ["order-intake", "prioritizer"]))
+        keeping = asyncio.create_task(urgency.keep(list, url, ["order-intake", "prioritizer"]))
         async with asyncio.timeout(20):
             while _policy(pids[names[0]]) != os.SCHED_RR:  # noqa: ASYNC110 - the kernel tells nobody
                 await asyncio.sleep(0.02)
@@ -105,3 +110,17 @@ async def test_who_gives_way_by_itself_is_left_alone_and_hurries_again_at_once()
     keeping.cancel()
     child.kill()
     await child.wait()
+
+
+@pytest.mark.skipif(not urgency.disk_workers(), reason="the kernel's workers are not to be seen here")
+async def test_the_disk_is_served_first_and_left_as_it_was() -> None:
+    """B4: a commit waits for a flush, and a flush must not wait behind what urgent orders make run."""
+    workers = urgency.disk_workers()
+    keeping = asyncio.create_task(urgency.keep(list, None, []))
+    async with asyncio.timeout(20):
+        while {_place(pid) for pid in workers} != {urgency.DISK}:  # noqa: ASYNC110 - the kernel tells nobody
+            await asyncio.sleep(0.02)
+    keeping.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await keeping
+    assert {_policy(pid) for pid in workers} == {os.SCHED_OTHER}

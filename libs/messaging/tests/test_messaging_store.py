@@ -293,6 +293,32 @@ async def test_a_database_that_stays_away_is_said_so_instead_of_hanging() -> Non
     await engine.close()
 
 
+async def test_who_is_urgent_finds_sessions_that_are_ready(world: OnPostgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    """B4: making a session takes a tenth of a second on a busy machine, and an urgent order would wait for it."""
+    engine = PostgresEngine(make(World()), world.url, application="ready", ready=3)
+    asked: list[frozenset[int]] = []
+    introspect = asyncpg.Connection._introspect_types
+
+    async def counted(self: Any, types: Any, timeout: Any) -> Any:  # noqa: ASYNC109 - the driver's own signature
+        if type(self) is engine.connections.silence.connection_class:  # the driver's isinstance says yes to all
+            asked.append(frozenset(types))
+        return await introspect(self, types, timeout)
+
+    monkeypatch.setattr(asyncpg.Connection, "_introspect_types", counted)
+    there = "SELECT count(*) AS n FROM pg_stat_activity WHERE application_name = 'ready'"
+    try:
+        await engine.connections.fetch("SELECT 1")
+        assert (await world.sql(there))[0]["n"] == 3
+        assert asked
+        assert len(asked) == len(set(asked)), "what the system's types are is the same in each"
+        await asyncio.gather(*(engine.connections.fetch("SELECT pg_sleep(0.2)") for _ in range(3)))
+        assert (await world.sql(there))[0]["n"] == 3
+        ids = [uuid7()]
+        assert (await engine.connections.fetch("SELECT $1::uuid[] AS ids", ids))[0]["ids"] == ids
+    finally:
+        await engine.close()
+
+
 async def test_a_job_runs_in_one_replica_at_a_time_and_again_after_its_period(world: OnPostgres) -> None:
     running = most = runs = 0
     handlers = Handlers("prioritizer")

@@ -112,6 +112,11 @@ class PostgresServer:
         return self.folder / "data"
 
     @property
+    def tables(self) -> Path:
+        """Where tables and indexes are: a folder for each database."""
+        return self.data / "base"
+
+    @property
     def pid(self) -> int | None:
         """Of the running server, else None."""
         return self._child.pid if self._child is not None and self._child.poll() is None else None

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -94,6 +95,11 @@ class Substrate:
     def clock(self) -> BusinessClock:
         """The business clock of this home, as stored."""
         return BusinessClock.load(self.home.clock_file)
+
+    def tables_and_topics(self) -> list[Path]:
+        """Where the servers that are ours keep what they write in the background."""
+        found = [self.postgres.tables] if self.postgres else []
+        return [*found, self.kafka.topics] if self.kafka else found
 
     async def __aenter__(self) -> Self:
         await self.start()

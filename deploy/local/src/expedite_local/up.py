@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from expedite_local import secrets, state, urgency, warden
+from expedite_local import secrets, state, urgency, warden, writeback
 from expedite_local.child import ProcessSpec
 from expedite_local.clock import monday_morning, now
 from expedite_local.errors import PortTaken
@@ -112,6 +112,7 @@ class System:
                 asyncio.create_task(self._beat()),
                 asyncio.create_task(self.substrate.watch(self._revived)),
                 asyncio.create_task(self._hurry()),
+                asyncio.create_task(writeback.keep(self.substrate.tables_and_topics)),
             ]
             await stop.wait()
         finally:

@@ -5,6 +5,7 @@ processes and database sessions one after another: behind whoever is busy at eac
 it works. What urgent orders pass through therefore runs in Linux's real-time class, where the system allows it (root, or
 CAP_SYS_NICE), as long as it is little work: whoever is busy for half a second in one (a long query) is like everybody for
 the next ten. A bulk upload gives way by itself while it runs (`expedite_chassis.leisure`) and is not suspect afterwards.
+The kernel's own workers that pass flushes on to the disk come before all of it: no commit ends without them.
 Without the privilege niceness alone decides (`plan`).
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -28,6 +30,10 @@ CALM_S = 10.0
 """For so long at least whoever was busy is like everybody: on a full machine it cannot be seen to be busy any more."""
 TRUSTED_S = 3.0
 """For so long after it was seen to give way by itself, a process may be busy."""
+DISK, URGENT = 2, 1
+"""Places in the real-time class. Whoever may hold what another waits for, a lock of the database say, is in the same place."""
+_KERNEL = Path("/proc/2/task/2/children")  # of kthreadd: the kernel's own threads
+_DISK_WORKER = re.compile(r"kworker/\d+:\d+H")  # of the pools that serve block devices (kblockd)
 # Sessions of express lanes and of the APIs where urgent orders come in and are raised; and who writes the log for them.
 _SESSIONS = r"""
 SELECT pid FROM pg_stat_activity
@@ -41,9 +47,9 @@ def allowed() -> bool:
         return granted
 
 
-def hurry(pid: int) -> None:
+def hurry(pid: int, place: int = URGENT) -> None:
     """Put a process with all its threads into the real-time class; what it starts later begins like everybody."""
-    _become(pid, os.SCHED_RR | os.SCHED_RESET_ON_FORK, 1)
+    _become(pid, os.SCHED_RR | os.SCHED_RESET_ON_FORK, place)
 
 
 def calm(pid: int) -> None:
@@ -67,7 +73,7 @@ def punctual() -> Iterator[bool]:
         return
     policy, param, granted = os.sched_getscheduler(0), os.sched_getparam(0), False
     with contextlib.suppress(OSError):
-        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(URGENT))
         granted = True
     try:
         yield granted
@@ -79,18 +85,39 @@ def punctual() -> Iterator[bool]:
                 os.sched_setscheduler(0, policy | os.SCHED_RESET_ON_FORK, param)
 
 
+def disk_workers() -> list[int]:
+    """The kernel's workers that pass flushes on to the disk, one or more for each processor; none where they are not to be
+    seen, as in a container. They are like everybody by default, and a flush, which every commit waits for, would wait
+    behind all real-time work of its processor: 12 to 60 ms where the disk takes a quarter of one."""
+    if _name(2) != "kthreadd":
+        return []
+    try:
+        kernel = map(int, _KERNEL.read_text(encoding="ascii").split())
+    except OSError:
+        return []
+    return [pid for pid in kernel if _DISK_WORKER.match(_name(pid))]
+
+
+def _name(pid: int) -> str:
+    with contextlib.suppress(OSError):  # it has just ended
+        return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").rstrip()
+    return ""
+
+
 async def keep(pids: Callable[[], Iterable[int]], postgres_url: str | None, entrances: Iterable[str]) -> None:
-    """See to it until cancelled: `pids` that are urgent now, and the database sessions of express lanes and of the APIs
-    `entrances`. None for a server that is not ours."""
+    """See to it until cancelled: `pids` that are urgent now, the database sessions of express lanes and of the APIs
+    `entrances`, and the disk. None for a server that is not ours."""
     if not allowed():
         return
     used: dict[int, float] = {}
     calmed: dict[int, float] = {}  # until when
     trusted: dict[int, float] = {}  # until when
     looked = time.monotonic()
-    async with _sessions(postgres_url, "|".join(entrances)) as sessions:
+    async with _sessions(postgres_url, "|".join(entrances)) as sessions, _served():
         while True:
             await asyncio.sleep(EVERY_S)
+            for pid in disk_workers():
+                hurry(pid, DISK)
             urgent = [*pids(), *await sessions()]
             took, looked = time.monotonic() - looked, time.monotonic()
             before, used = used, {pid: _cpu_s(pid) for pid in urgent}
@@ -103,6 +130,17 @@ async def keep(pids: Callable[[], Iterable[int]], postgres_url: str | None, entr
                 if pid not in trusted and used[pid] - before.get(pid, used[pid]) > BUSY * took:
                     calmed[pid] = looked + CALM_S
                 (calm if pid in calmed else hurry)(pid)
+
+
+@asynccontextmanager
+async def _served() -> AsyncIterator[None]:
+    """The workers of the disk are not ours: they are left as everybody finds them."""
+    try:
+        yield
+    finally:
+        for pid in disk_workers():
+            with contextlib.suppress(OSError):
+                os.sched_setscheduler(pid, os.SCHED_OTHER, os.sched_param(0))
 
 
 @asynccontextmanager

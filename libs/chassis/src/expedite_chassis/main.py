@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 ROLES = ("api", "standard", "express")
 _CONFIGURATION = 78  # EX_CONFIG: starting again does not help
 _BACKLOG = 1024
+_READY = 3
+"""Sessions of an express lane and of an API that are there before they are needed: a request or event that comes while others
+run does not wait until one is made."""
 _RETURN_S = 2.0
 _STOPS = (signal.SIGTERM, signal.SIGINT)
 
@@ -82,7 +85,13 @@ async def _main(spec: ServiceSpec, role: str, settings: Settings, secrets: dict[
     if spec.bind is not None:
         spec.bind(runtime)
     application = f"{spec.name}-{role}-{settings.slot}"
-    engine = PostgresEngine(spec.handlers, settings.database_url, application=application, by_key=role != "api")
+    engine = PostgresEngine(
+        spec.handlers,
+        settings.database_url,
+        application=application,
+        by_key=role != "api",
+        ready=0 if role == "standard" else _READY,
+    )
     spare_the_collector()
     try:
         if role == "api":

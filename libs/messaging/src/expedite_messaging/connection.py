@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Coroutine, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import asyncpg
@@ -153,7 +153,8 @@ async def _give_back(pool: Any, raw: Any) -> None:
 
 async def _prepare(connection: Any) -> None:
     _keep_alive(connection)
-    await connection.prepare(_ARRAY_TYPES)
+    # Run, not only prepared: a statement that is only prepared leaves the session within the transaction it was prepared in.
+    await connection.fetch(_ARRAY_TYPES, *[[]] * _ARRAY_TYPES.count("$"))
 
 
 async def _nothing_to_reset(_connection: Any) -> None:
@@ -164,10 +165,16 @@ class Connections:
     """The connections of one process to one database."""
 
     def __init__(
-        self, url: str, application: str, size: int = POOL_SIZE, settings: Mapping[str, str] | None = None
+        self,
+        url: str,
+        application: str,
+        size: int = POOL_SIZE,
+        settings: Mapping[str, str] | None = None,
+        ready: int = 0,
     ) -> None:
-        """`settings`: of the pool's sessions, besides those of all."""
-        self.url, self.application, self._size = plain_url(url), application, size
+        """`settings`: of the pool's sessions, besides those of all. `ready`: how many of them are made at first use, and stay:
+        who is urgent must not wait for one to be made."""
+        self.url, self.application, self._size, self._ready = plain_url(url), application, size, ready
         self._settings = {**_SETTINGS, **(settings or {}), "application_name": application}
         self._pool: Any = None
         self._opening = asyncio.Lock()
@@ -177,12 +184,12 @@ class Connections:
         async with self._opening:
             if self._pool is None:
                 self.silence.begin()
-                self._pool = await asyncpg.create_pool(
+                pool = await asyncpg.create_pool(
                     self.url,
                     min_size=0,
                     max_size=self._size,
                     max_queries=2**31 - 1,
-                    max_inactive_connection_lifetime=1800,
+                    max_inactive_connection_lifetime=0 if self._ready else 1800,
                     timeout=5,
                     command_timeout=COMMAND_TIMEOUT_S,
                     server_settings=self._settings,
@@ -190,6 +197,14 @@ class Connections:
                     init=_prepare,
                     reset=_nothing_to_reset,
                 )
+                try:
+                    async with AsyncExitStack() as held:
+                        for _ in range(self._ready):
+                            await held.enter_async_context(pool.acquire())
+                except BaseException:
+                    pool.terminate()
+                    raise
+                self._pool = pool
         return self._pool
 
     @asynccontextmanager

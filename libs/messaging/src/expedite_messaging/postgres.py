@@ -81,7 +81,8 @@ WHERE e.kind = f.kind AND e.subject = f.subject AND e.state = 'wanted'
 
 class PostgresEngine(Engine):
     """Transactions of one service on its own database. `by_key`: this process asks no questions of its own, its sessions
-    plan for writers always; else each writing transaction says so itself."""
+    plan for writers always; else each writing transaction says so itself. `ready`: sessions that are there before they are
+    needed."""
 
     session_type = PostgresSession
 
@@ -93,10 +94,11 @@ class PostgresEngine(Engine):
         pool_size: int = 5,
         application: str | None = None,
         by_key: bool = False,
+        ready: int = 0,
     ) -> None:
         self.service, self.handlers, self.masters = handlers.service, handlers, Masters()
         settings = _BY_KEY if by_key else {}
-        self.connections = Connections(url, application or handlers.service, pool_size, settings)
+        self.connections = Connections(url, application or handlers.service, pool_size, settings, ready)
         self._begin_write = "BEGIN" if by_key else _BEGIN_WRITE
         self.wake = Wake(self.connections)
         self.handoff = Handoff()
