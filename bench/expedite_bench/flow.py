@@ -14,8 +14,9 @@ from expedite_bench.orders import body_of, order, post_bulk
 GLANCE_S = 1.0
 TELL_S = 3.0
 WARM_UP = 100
-LAST = ("told", "board", "shipped")
-"""The ends of the saga: all three count."""
+LAST = ("board", "shipped", "told")
+"""The ends of the saga: all three count. The board is nearly always the last and by far the cheapest to ask, so it is the one
+that is watched; the two others are asked when it is full."""
 
 
 async def warm_up(ground: Ground) -> None:
@@ -35,9 +36,7 @@ async def through(ground: Ground, orders: Sequence[dict[str, Any]]) -> tuple[dic
         with ground.profiling():
             ids, accepted_s = await post_bulk(ground.shop, body)
             run = Posted(ids, epoch)
-            for hop in LAST:
-                await reached(ground, hop, count, run=run, crew=crew)
-            total = time.perf_counter() - began
+            total = max([await reached(ground, hop, count, run=run, crew=crew) for hop in LAST]) - began
         cpu = watch.stop(count)
         mailed = await ground.books.mailed()
     seconds = {"accepted": accepted_s}
@@ -58,9 +57,9 @@ async def through(ground: Ground, orders: Sequence[dict[str, Any]]) -> tuple[dic
 
 async def reached(
     ground: Ground, hop: str, wanted: int, before: int = 0, *, run: Posted | None = None, crew: Crew | None = None
-) -> None:
+) -> float:
     """Wait until so many orders have reached a hop, of `run` or, without one, of all that ever did; telling how far they
-    are. Raises Invalid when nothing moves."""
+    are. The moment (of perf_counter) at which the question was put that found them all. Raises Invalid when nothing moves."""
     found, began = -1, time.perf_counter()
     moved = told_at = began
     while True:
@@ -69,7 +68,7 @@ async def reached(
         if count != found:
             found, moved = count, now
         if found >= wanted:
-            return
+            return now
         if now - told_at > TELL_S:
             told_at = now
             told(f"{hop}: {found - before:,} of {wanted - before:,}")

@@ -97,7 +97,8 @@ def test_the_plan_gives_every_service_three_roles_and_scaled_ones_more(home: Hom
     assert len({spec.port for spec in specs}) == len(specs)
     by_name = {spec.name: spec for spec in specs}
     nice = {name: spec.nice for name, spec in by_name.items()}
-    assert 0 < nice["shipping-api"] < nice["shipping-standard"] < nice["notifier-standard"]
+    way = ("shipping-api", "shipping-standard", "inventory-standard-1", "prioritizer-standard", "notifier-standard")
+    assert 0 < nice[way[0]] < nice[way[1]] < nice[way[2]] < nice[way[3]] < nice[way[4]] < 20  # downstream first
     urgent = {name for name, spec in by_name.items() if spec.urgent}
     entrances = {"order-intake-api", "prioritizer-api"}
     assert urgent == {name for name in by_name if "-express" in name} | entrances

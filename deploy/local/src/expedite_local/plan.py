@@ -16,13 +16,20 @@ from expedite_local.services import Service, find
 
 HOST = "127.0.0.1"
 _OUTGOING = "EXPEDITE_OUTGOING_HOSTS"
-STANDARD_NICE = 14
-"""Standard lanes yield the processor to everything that carries urgent orders: express lanes, the APIs where orders come in
-and are raised, and the servers, in which whoever holds what an urgent order needs must get on."""
 API_NICE = 10
-WATCHING_NICE = 15
-"""Who only tells and shows yields to who moves goods; behind, it takes an order's events together, at less cost each."""
-WATCHING = ("notifier", "control-tower")
+STATION_NICE = {
+    "shipping": 11,
+    "fulfillment": 11,
+    "inventory": 13,
+    "prioritizer": 17,
+    "order-intake": 17,
+    "notifier": 19,
+    "control-tower": 19,
+}
+"""Standard lanes yield the processor to everything that carries urgent orders: express lanes, the APIs where orders come in
+and are raised, and the servers, in which whoever holds what an urgent order needs must get on. Among them the nearer the dock
+the sooner: what is begun is finished before more is begun, so an order's stations follow each other closely, and whoever
+hears of several of them hears them together, at less cost each. Who only tells and shows comes last."""
 ENTRANCE = ("order-intake", "prioritizer")
 """Where urgent orders come in, and where orders are raised."""
 SERVICE_STOP_SECONDS = 4
@@ -155,9 +162,7 @@ def _urgent(service: str, role: str) -> bool:
 
 
 def _niceness(service: str, role: str) -> int:
-    if role == "api":
-        return API_NICE
-    return WATCHING_NICE if service in WATCHING else STANDARD_NICE
+    return API_NICE if role == "api" else STATION_NICE[service]
 
 
 def parse_scale(options: Sequence[str]) -> dict[str, int]:

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 EVERY_S = 0.5
-SEARCH_S = 5.0
+SEARCH_S = 10.0
 """Between two looks at all files; in between only those that were written lately are looked at."""
-LATELY_S = 60.0
+LATELY_S = 10.0
 _SLACK_NS = 20_000_000
 """Times of files are those of the last tick of the kernel's clock."""
 _BEGIN = 2  # SYNC_FILE_RANGE_WRITE of linux/fs.h: begin to write what is dirty, wait for nothing
@@ -30,13 +30,13 @@ class Writeback:
     def __init__(self, begin: Callable[[int], None]) -> None:
         """begin: has the system begin to write the dirty pages of an open file."""
         self._begin = begin
-        self._lately: set[str] = set()
+        self._lately: set[str] | None = None
         self._round = self._search = time.time_ns()
 
     def round(self, folders: Iterable[Path]) -> int:
         """Hand over every file that was written since it was looked at last; how many those were."""
-        now, known = time.time_ns(), self._lately
-        searching = not known or now - self._search >= SEARCH_S * 1e9
+        now, known = time.time_ns(), self._lately or ()
+        searching = self._lately is None or now - self._search >= SEARCH_S * 1e9
         count, lately = 0, set[str]()
         for name in _files(folders) if searching else known:
             try:
