@@ -21,8 +21,8 @@ STATION_NICE = {
     "shipping": 11,
     "fulfillment": 11,
     "inventory": 13,
-    "prioritizer": 17,
-    "order-intake": 17,
+    "prioritizer": 15,
+    "order-intake": 15,
     "notifier": 19,
     "control-tower": 19,
 }
