@@ -30,6 +30,8 @@ STATION_NICE = {
 and are raised, and the servers, in which whoever holds what an urgent order needs must get on. Among them the nearer the dock
 the sooner: what is begun is finished before more is begun, so an order's stations follow each other closely, and whoever
 hears of several of them hears them together, at less cost each. Who only tells and shows comes last."""
+OTHER_NICE = 14
+"""A service that is no station of an order's way."""
 ENTRANCE = ("order-intake", "prioritizer")
 """Where urgent orders come in, and where orders are raised."""
 SERVICE_STOP_SECONDS = 4
@@ -162,7 +164,7 @@ def _urgent(service: str, role: str) -> bool:
 
 
 def _niceness(service: str, role: str) -> int:
-    return API_NICE if role == "api" else STATION_NICE[service]
+    return API_NICE if role == "api" else STATION_NICE.get(service, OTHER_NICE)
 
 
 def parse_scale(options: Sequence[str]) -> dict[str, int]:
