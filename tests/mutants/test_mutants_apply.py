@@ -93,6 +93,7 @@ def test_what_pytest_says_is_read_right() -> None:
         ("libs/messaging/tests/test_behaviour.py::test_a[memory]", "unit"),
         ("libs/messaging/tests/test_behaviour.py::test_a[postgres]", "postgres"),
         ("libs/messaging/tests/test_messaging_store.py::test_a", "postgres"),
+        ("libs/messaging/tests/test_messaging_sessions.py::test_a", "postgres"),
         ("libs/messaging/tests/test_messaging_kafka.py::test_a", "kafka"),
     ],
 )

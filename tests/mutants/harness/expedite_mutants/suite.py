@@ -15,7 +15,8 @@ MESSAGING_TESTS = "libs/messaging/tests"
 _BEHAVIOUR = tuple(
     f"{MESSAGING_TESTS}/{name}.py" for name in ("test_behaviour", "test_behaviour_once", "test_behaviour_group")
 )
-_STORE = (*_BEHAVIOUR, f"{MESSAGING_TESTS}/test_messaging_store.py")
+_DATABASE = tuple(f"{MESSAGING_TESTS}/test_messaging_{name}.py" for name in ("store", "sessions"))
+_STORE = (*_BEHAVIOUR, *_DATABASE)
 _LANES = tuple(
     f"{MESSAGING_TESTS}/test_{name}.py"
     for name in ("gathering", "messaging_later", "messaging_offsets", "messaging_undecodable")
@@ -75,4 +76,4 @@ def kind_of(test: str) -> str:
         return SCENARIOS
     if test.startswith(_BROKER):
         return KAFKA
-    return POSTGRES if "/store/" in test or "[postgres" in test or test.startswith(_STORE[-1]) else UNIT
+    return POSTGRES if "/store/" in test or "[postgres" in test or test.startswith(_DATABASE) else UNIT
