@@ -30,7 +30,7 @@ WHERE topic = ANY($1::text[]) AND key = ANY($2::text[]) AND event_id >= $3 GROUP
 _OURS = {
     "shipped": "SELECT count(DISTINCT key) FROM ledger WHERE topic = ANY($3::text[]) AND key = ANY($1::text[]) AND event_id >= $2",
     "told": """
-        SELECT count(DISTINCT split_part(message_id, '.', 1) COLLATE "C") FROM message
+        SELECT count(DISTINCT split_part(message_id, '.', 1)) FROM message
         WHERE decided_at >= to_timestamp($2) AND message_id LIKE '%.shipped.%' AND split_part(message_id, '.', 1) = ANY($1::text[])
     """,
     "board": "SELECT count(*) FROM card WHERE stage IN ('track', 'confirm', 'closed') AND order_id = ANY($1::text[])",
