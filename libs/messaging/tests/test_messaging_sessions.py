@@ -94,3 +94,50 @@ async def test_what_fails_for_now_is_counted(world: OnPostgres) -> None:
     with pytest.raises(Transient):
         await calling(full())
     assert metrics.DATABASE_FAILURES.labels("disk")._value.get() == before + 1
+
+
+ARRIVE, FREE = "SELECT fresh FROM arrive($1, $2)", "SELECT pg_try_advisory_lock(hashtextextended($1, 0))"
+
+
+async def test_who_comes_with_what_another_takes_in_waits_and_takes_only_the_rest(world: OnPostgres) -> None:
+    """I3: two consumers hold the same event for a moment, after a rebalance; only one of them decides on it, and the other
+    does not hold its order."""
+    one, other, looker = [await asyncpg.connect(world.url) for _ in range(3)]
+    both, first, second = uuid7(), uuid7(), uuid7()
+    try:
+        mine, theirs = one.transaction(), other.transaction()
+        await mine.start()
+        assert set(await one.fetchval(ARRIVE, [both, first], ["BOTH", "FIRST"])) == {both, first}
+        await theirs.start()
+        waiting = asyncio.create_task(other.fetchval(ARRIVE, [second, both], ["SECOND", "BOTH"]))
+        await asyncio.wait([waiting], timeout=0.3)
+        assert not waiting.done(), "whose event it is shows when the first commits"
+        await mine.commit()
+        assert await asyncio.wait_for(waiting, 10) == [second]
+        assert await looker.fetchval(FREE, "BOTH")
+        assert not await looker.fetchval(FREE, "SECOND")
+        await theirs.commit()
+        assert await looker.fetchval(FREE, "SECOND")
+        kept = await looker.fetch("SELECT event_id FROM inbox")
+        assert {row[0] for row in kept} == {both, first, second}
+    finally:
+        for connection in (one, other, looker):
+            await connection.close()
+
+
+async def test_who_comes_with_what_another_gave_up_takes_it_in(world: OnPostgres) -> None:
+    """I4: the first dies before its commit; the second, who waited for it, decides on the event."""
+    one, other = [await asyncpg.connect(world.url) for _ in range(2)]
+    event = uuid7()
+    try:
+        mine = one.transaction()
+        await mine.start()
+        await one.fetchval(ARRIVE, [event], ["A"])
+        waiting = asyncio.create_task(other.fetchval(ARRIVE, [event], ["A"]))
+        await asyncio.wait([waiting], timeout=0.3)
+        await mine.rollback()
+        assert await asyncio.wait_for(waiting, 10) == [event]
+        assert await other.fetchval(ARRIVE, [event], ["A"]) is None, "known now"
+    finally:
+        for connection in (one, other):
+            await connection.close()

@@ -226,19 +226,23 @@ BEGIN
   xact := pg_current_xact_id()::text;
 END $$
 """
+# Nearly always all ids are new: they are inserted as such, which spares each of them a look beforehand and a confirmation
+# afterwards. When one is known, or comes from another at this moment, that attempt is undone and each is asked for.
 ARRIVE = """
 CREATE OR REPLACE FUNCTION arrive(ids uuid[], keys text[], OUT fresh uuid[], OUT parked_keys text[], OUT at timestamptz, OUT xact text)
 LANGUAGE plpgsql AS $$
 DECLARE wanted text[];
 BEGIN
-  WITH entered AS (
-    INSERT INTO inbox SELECT u FROM unnest(ids) AS u ORDER BY u ON CONFLICT DO NOTHING RETURNING event_id)
-  SELECT array_agg(event_id) INTO fresh FROM entered;
-  IF fresh IS NOT NULL AND cardinality(fresh) < cardinality(ids) THEN
-    SELECT array_agg(DISTINCT a.key) INTO wanted FROM unnest(ids, keys) AS a(id, key) WHERE a.id = ANY (fresh);
-  ELSIF fresh IS NOT NULL THEN
+  BEGIN
+    INSERT INTO inbox SELECT u FROM unnest(ids) AS u ORDER BY u;
+    fresh := ids;
     wanted := keys;
-  END IF;
+  EXCEPTION WHEN unique_violation THEN
+    WITH entered AS (
+      INSERT INTO inbox SELECT u FROM unnest(ids) AS u ORDER BY u ON CONFLICT DO NOTHING RETURNING event_id)
+    SELECT array_agg(event_id) INTO fresh FROM entered;
+    SELECT array_agg(DISTINCT a.key) INTO wanted FROM unnest(ids, keys) AS a(id, key) WHERE a.id = ANY (fresh);
+  END;
   SELECT l.parked_keys, l.at, l.xact INTO parked_keys, at, xact FROM lock_keys(wanted) AS l;
 END $$
 """
