@@ -118,7 +118,7 @@ async def test_half_open_connections_swallow_and_new_ones_are_well(link: Link) -
     assert await said(old, b"before") == b"before"
     assert link.half_open() == 1
     assert await said(old, b"gone", 0.2) == b""
-    new = await connected(link)  # held: the collector closes a connection that nobody holds
+    new = await connected(link)  # held: Python 3.11.7 (not 3.11.2) closes a connection that nobody holds
     assert await said(new, b"new") == b"new"
     old[1].close()  # its end is swallowed as well
     await asyncio.sleep(0.1)
