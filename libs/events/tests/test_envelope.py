@@ -1,11 +1,12 @@
 """The wire: CloudEvents binary mode, deterministic ids."""
 
 from datetime import UTC, datetime
+from uuid import UUID
 
 import pytest
 
 from expedite_events import Lane, RaiseRequested, Units, UnitsCancelled, row_of
-from expedite_events.envelope import Envelope, Undecodable, decode, encode, event_id_for, millis, uuid7, uuid8
+from expedite_events.envelope import Envelope, Undecodable, decode, encode, event_id_for, is_ours, millis, uuid7, uuid8
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
 RAISED = RaiseRequested(order_id="20261123-EC-000001", requested_by="p1", requested_at=NOW, reason="clinic")
@@ -68,6 +69,15 @@ def test_ids_are_time_ordered_and_deterministic() -> None:
     assert millis(first) == millis(cause)
     assert uuid8(1, "a") < uuid8(2, "a")
     assert uuid7().version == 7
+
+
+@pytest.mark.parametrize("version", [1, 3, 4, 5, 6, 7, 8])
+def test_only_ids_of_versions_7_and_8_are_ours(version: int) -> None:
+    """Partitions of inbox and ledger go by the time that an id begins with."""
+    found = UUID(int=uuid7().int & ~(0xF << 76) | version << 76)
+    assert found.version == version
+    assert is_ours(found) is (version in (7, 8))
+    assert not is_ours(UUID(int=found.int ^ (1 << 63))), "another variant has no version"
 
 
 def test_a_key_that_is_not_that_of_its_event_is_refused() -> None:

@@ -1,11 +1,13 @@
 """The algebra of numbered units behaves like sets of (line, number)."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from expedite_events import NO_UNITS, Units
+from expedite_events import NO_UNITS, Units, Value, from_json, to_json
 
 spans = st.lists(
     st.tuples(st.integers(1, 3), st.integers(1, 12), st.integers(0, 5)).map(lambda t: (t[0], t[1], t[1] + t[2])),
@@ -45,6 +47,15 @@ def test_survives_json(a: Units) -> None:
         units: Units
 
     assert Holder.model_validate_json(Holder(units=a).model_dump_json()).units == a
+
+
+@given(sets)
+def test_its_text_is_its_json(a: Units) -> None:
+    class Holder(Value):
+        units: Units
+
+    assert json.loads(a.json) == a.to_json()
+    assert from_json(Holder, to_json(Holder(units=a))) == Holder(units=a)
 
 
 def test_a_range_that_ends_before_it_starts_is_refused() -> None:

@@ -129,4 +129,4 @@ def test_a_batch_that_ends_after_its_partitions_were_taken_away_moves_no_offset(
     gathering.add({ONE: [record("one", ONE, 5)]})
     taken = gathering.take(1)
     gathering.clear()
-    assert gathering.decided(taken, lambda r: TopicPartition(r.topic, r.partition)) == {}
+    assert gathering.decided(taken) == {}

@@ -17,7 +17,7 @@ from expedite_events.catalogue import Lane, Row, row_of, row_of_topic
 from expedite_events.value import Unreadable, from_json, to_json
 
 CONTENT_TYPE = "application/json"
-_new, _set = object.__new__, object.__setattr__
+_new, _set, _unknown = object.__new__, object.__setattr__, SafeUUID.unknown  # members of an Enum are slow to reach
 _VARIANT = 0x8000_0000_0000_0000
 
 
@@ -123,19 +123,19 @@ def decode(topic: str, key: bytes | None, value: bytes | None, headers: Iterable
         told = (key or b"").decode("utf-8", "replace")
         if told != row.key_of(event):
             raise Undecodable(f"its key is {told!r}, its event is about {row.key_of(event)!r}")
-        return Envelope(
-            id=_uuid(attributes["ce_id"]),
-            service=service,
-            row=row,
-            key=told,
-            lane=Lane.EXPRESS if topic.endswith(".express") else Lane.STANDARD,
-            event=event,
-            time=datetime.fromisoformat(attributes["ce_time"].decode()),
-            correlation_id=_uuid(attributes["ce_correlationid"]),
-            causation_id=_uuid(attributes["ce_causationid"]),
-            sequence=int(attributes.get(SEQUENCE, b"0")),
-            traceparent=traceparent.decode("utf-8", "replace") if traceparent is not None else None,
-            raw=raw,
+        return Envelope(  # by place: names take twice as long
+            _uuid(attributes["ce_id"]),
+            service,
+            row,
+            told,
+            Lane.EXPRESS if topic.endswith(".express") else Lane.STANDARD,
+            event,
+            datetime.fromisoformat(attributes["ce_time"].decode()),
+            _common_id(attributes["ce_correlationid"]),
+            _common_id(attributes["ce_causationid"]),
+            int(attributes.get(SEQUENCE, b"0")),
+            traceparent.decode("utf-8", "replace") if traceparent is not None else None,
+            raw,
         )
     except (KeyError, ValueError, Unreadable) as error:
         raise Undecodable(f"{type(error).__name__}: {error}") from error
@@ -164,8 +164,12 @@ def _uuid(text: bytes) -> UUID:
         raise ValueError(f"{text!r} is not an id")
     found = _new(UUID)
     _set(found, "int", int(text.replace(b"-", b""), 16))
-    _set(found, "is_safe", SafeUUID.unknown)
+    _set(found, "is_safe", _unknown)
     return found
+
+
+_common_id = lru_cache(maxsize=4096)(_uuid)
+"""An id that several events have: all of an order the same correlation, what one decision emits the same cause."""
 
 
 def uuid7() -> UUID:
@@ -182,6 +186,11 @@ def uuid8(ms: int, *parts: str) -> UUID:
     digest = int.from_bytes(hashlib.blake2b("\x1f".join(parts).encode(), digest_size=10).digest(), "big")
     high = (ms << 16) | 0x8000 | (digest >> 68)
     return UUID(int=(high << 64) | _VARIANT | (digest & 0x3FFF_FFFF_FFFF_FFFF))
+
+
+def is_ours(event_id: UUID) -> bool:
+    """Whether an id is of the versions we give, 7 and 8 (`UUID.version` takes six times as long to say so)."""
+    return (event_id.int >> 76) & 0xF in (7, 8) and (event_id.int >> 62) & 3 == 2
 
 
 def millis(event_id: UUID) -> int:

@@ -66,7 +66,11 @@ def _written(value: Any) -> Any:
     raise NotImplementedError(f"{type(value).__name__} has no form in JSON")
 
 
-_encoder = msgspec.json.Encoder(enc_hook=_written)
+def _in_text(value: Any) -> Any:
+    return msgspec.Raw(value.json) if type(value) is Units else _written(value)
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_in_text)
 to_json = _encoder.encode
 """The JSON of a value, as bytes; what stands at its default is left out."""
 

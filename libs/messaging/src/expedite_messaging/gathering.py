@@ -10,11 +10,13 @@ the place that their later stations need to meet it.
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 LONGEST_S = 10.0
+Place = tuple[str, int]
+"""Topic and partition."""
 
 
 class Gathering:
@@ -28,8 +30,8 @@ class Gathering:
         """Forget everything: the partitions are no longer ours, whoever owns them reads it again."""
         self._by_key: dict[Hashable, list[Any]] = {}  # in order of their first record
         self._since: dict[Hashable, float] = {}
-        self._open: dict[Any, deque[int]] = {}  # offsets by partition, in order
-        self._decided: dict[Any, set[int]] = {}
+        self._open: dict[Place, deque[int]] = {}  # offsets, in order
+        self._decided: defaultdict[Place, set[int]] = defaultdict(set)
         self._count = 0
         self._by_topic: Counter[str] = Counter()
 
@@ -41,18 +43,20 @@ class Gathering:
         return self.capacity - self._by_topic[topic]
 
     def add(self, polled: Mapping[Any, Sequence[Any]]) -> None:
-        """Take in what was polled, by partition."""
+        """Take in what was polled, by `Place` (a client's `TopicPartition` is one)."""
         now = self._clock()
         for place, records in polled.items():
-            self._open.setdefault(place, deque()).extend(record.offset for record in records)
+            self._open.setdefault(place, deque()).extend([record.offset for record in records])
             self._count += len(records)
+            self._by_topic[place[0]] += len(records)
             for record in records:
-                self._by_topic[record.topic] += 1
                 # A record without a key is like no other.
                 key = record.key if record.key is not None else (place, record.offset)
-                if key not in self._by_key:
-                    self._by_key[key], self._since[key] = [], now
-                self._by_key[key].append(record)
+                known = self._by_key.get(key)
+                if known is None:
+                    self._by_key[key], self._since[key] = [record], now
+                else:
+                    known.append(record)
 
     def take(self, limit: int) -> list[Any]:
         """The records to decide next, all there are of each of their keys: about `limit`."""
@@ -61,7 +65,7 @@ class Gathering:
         else:
             overdue = self._clock() - LONGEST_S
             late = [key for key, since in self._since.items() if since < overdue]
-            ripe = sorted(self._by_key, key=lambda key: (-len(self._by_key[key]), str(key)))
+            ripe = sorted(sorted(self._by_key, key=str), key=lambda key: -len(self._by_key[key]))
             keys, left = [], limit
             for key in dict.fromkeys([*late, *ripe]):
                 keys.append(key)
@@ -73,15 +77,15 @@ class Gathering:
             taken += self._by_key.pop(key)
             del self._since[key]
         self._count -= len(taken)
-        self._by_topic.subtract(record.topic for record in taken)
+        self._by_topic.subtract(Counter([record.topic for record in taken]))
         return taken
 
-    def decided(self, records: Sequence[Any], place_of: Callable[[Any], Any]) -> dict[Any, int]:
-        """Note that these are done; per partition that moved, the offset to commit."""
+    def decided(self, records: Sequence[Any]) -> dict[Place, int]:
+        """Note that these are done; per place that moved, the offset to commit."""
         moved = set()
         for record in records:
-            place = place_of(record)
-            self._decided.setdefault(place, set()).add(record.offset)
+            place = record.topic, record.partition
+            self._decided[place].add(record.offset)
             moved.add(place)
         found = {}
         for place in moved:

@@ -19,7 +19,7 @@ from aiokafka.errors import KafkaError
 
 from expedite_events import Lane, row_of, row_of_topic
 from expedite_events.catalogue import CATALOGUE
-from expedite_events.envelope import Envelope, Undecodable, decode, heard
+from expedite_events.envelope import Envelope, Undecodable, decode, heard, is_ours
 from expedite_messaging import metrics
 from expedite_messaging.access import client_options
 from expedite_messaging.cause import RawRecord
@@ -264,10 +264,10 @@ class LaneConsumer:
         self.consumed += len(records)
         if self._generation == generation:
             if self.gathering is not None:
-                self._done |= self.gathering.decided(records, _place_of)
+                decided = self.gathering.decided(records)
             else:
-                for record in records:  # in order within each partition
-                    self._done[_place_of(record)] = record.offset + 1
+                decided = {(r.topic, r.partition): r.offset + 1 for r in records}  # in order within each partition
+            self._done |= {TopicPartition(*place): offset for place, offset in decided.items()}
 
     async def _deliver(self, records: Sequence[Any], generation: int) -> bool:
         """False when our partitions were revoked meanwhile: the next owner gets the rest (P15)."""
@@ -376,7 +376,7 @@ def _decoded(service: str, records: Sequence[Any]) -> Iterable[tuple[Envelope | 
             if not heard(row, service, record.headers):
                 continue
             envelope = decode(record.topic, record.key, record.value, record.headers)
-            if envelope.id.version not in (7, 8):
+            if not is_ours(envelope.id):
                 raise Undecodable(f"event id {envelope.id} is neither version 7 nor 8")
             if "\x00" in envelope.key:
                 raise Undecodable("its key has a NUL character")

@@ -30,8 +30,8 @@ _SOON = timedelta(seconds=2)
 
 @dataclass(frozen=True, slots=True)
 class TimerRow:
-    """A timer as it is stored. `id` derives from the cause that set it: the cause of whatever its firing emits, and what
-    tells a timer set again from the one it replaced."""
+    """A timer as it is stored, its data as JSON. `id` derives from the cause that set it: the cause of whatever its firing
+    emits, and what tells a timer set again from the one it replaced."""
 
     id: UUID
     kind: str
@@ -39,22 +39,36 @@ class TimerRow:
     level: int
     key: str
     due_at: datetime
-    data: Mapping[str, Any]
+    text: str
     lane: Lane
     correlation_id: UUID
     traceparent: str | None = None
 
+    @property
+    def data(self) -> dict[str, Any]:
+        """What the firing will find."""
+        found: dict[str, Any] = orjson.loads(self.text)
+        return found
+
 
 @dataclass(frozen=True, slots=True)
 class EffectRow:
+    """An effect as it is stored, its data as JSON."""
+
     id: UUID
     kind: str
     subject: str
     key: str
-    data: Mapping[str, Any]
+    text: str
     lane: Lane
     correlation_id: UUID
     traceparent: str | None
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What its performer will find."""
+        found: dict[str, Any] = orjson.loads(self.text)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +262,7 @@ class Tx:
         identity = (order.kind, order.subject, order.level)
         timer_id = uuid8(millis(cause.id), str(cause.id), self.service, order.kind, order.subject, str(order.level))
         self._timers[identity] = TimerRow(
-            timer_id, order.kind, order.subject, order.level, cause.key, order.due_at, as_json(order.data), lane,
+            timer_id, order.kind, order.subject, order.level, cause.key, order.due_at, _text(order.data), lane,
             cause.correlation_id, cause.traceparent,
         )  # fmt: skip
 
@@ -263,7 +277,7 @@ class Tx:
         self._effects.setdefault(
             effect_id,
             EffectRow(
-                effect_id, effect.kind, effect.subject, cause.key, as_json(effect.data), lane, cause.correlation_id,
+                effect_id, effect.kind, effect.subject, cause.key, _text(effect.data), lane, cause.correlation_id,
                 cause.traceparent,
             ),
         )  # fmt: skip
@@ -304,5 +318,9 @@ class Tx:
 
 def as_json(data: Mapping[str, Any]) -> dict[str, Any]:
     """Small data as it comes back from storage: times, decimals and ids as text, tuples as lists, models as objects."""
-    found: dict[str, Any] = orjson.loads(orjson.dumps(dict(data), default=jsonable))
+    found: dict[str, Any] = orjson.loads(_text(data))
     return found
+
+
+def _text(data: Mapping[str, Any]) -> str:
+    return orjson.dumps(dict(data), default=jsonable).decode()
