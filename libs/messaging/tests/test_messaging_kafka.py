@@ -162,6 +162,36 @@ async def test_two_relays_share_the_shards_and_the_second_takes_over_when_the_fi
     assert len(sent) == 40
 
 
+async def test_a_relay_that_the_broker_keeps_waiting_is_heard_and_keeps_its_shards(
+    world: OnPostgres, kafka: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looks for no work meanwhile, so it says a word for the server to hear; without it, its session would end."""
+    monkeypatch.setattr("expedite_messaging.relay.SILENCE", "1s")
+    monkeypatch.setattr("expedite_messaging.relay.QUIET_S", 0.2)
+    engine = PostgresEngine(make(World()), world.url)
+    waits = asyncio.Event()
+
+    class Waiting(Relay):
+        async def _send(self, producer: AIOKafkaProducer, rows: Any) -> Any:
+            if not waits.is_set():
+                waits.set()
+                await asyncio.sleep(2.5)
+            return await super()._send(producer, rows)
+
+    relay = Waiting(engine, kafka.bootstrap, Lane.STANDARD)
+    running = asyncio.create_task(relay.run())
+    try:
+        await until(lambda: _connected(relay))
+        await world.deliver(*(tracked(f"W{n}", "ok1") for n in range(5)))
+        await asyncio.wait_for(waits.wait(), 30)
+        await until(lambda: empty(world))
+        assert relay.rebuilds == 0
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await engine.close()
+
+
 async def test_a_zombie_relay_loses_its_shards_and_its_late_sends_are_known_to_every_inbox(
     world: OnPostgres, kafka: Broker
 ) -> None:

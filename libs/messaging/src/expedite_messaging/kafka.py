@@ -35,6 +35,9 @@ COMMIT_EVERY_S = 1.0
 WATCH_EVERY_S = 10.0
 STALL_S = 30.0
 POLL_MS = 500
+# An answer comes with the first record, whatever this is; when there is none, the broker looks through every partition of
+# every question for nothing. But a partition that was not asked for, because its records were not decided yet, waits for it.
+FETCH_WAIT_MS = 1_000
 LATER_S = 1.0
 LATER_SHARE = 4  # so many times a poll is taken of what was left for later
 log = structlog.get_logger(__name__)
@@ -152,6 +155,7 @@ class LaneConsumer:
             heartbeat_interval_ms=1_500,
             rebalance_timeout_ms=REBALANCE_TIMEOUT_MS,
             max_partition_fetch_bytes=512 * 1024,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
             fetch_max_bytes=16 * 1024 * 1024,
             metadata_max_age_ms=60_000,
         )

@@ -48,6 +48,7 @@ ACK_TIMEOUT_S = 60.0
 BLOCK_S = 60.0
 # A frozen relay is silent: the server ends its session, which frees its shards.
 SILENCE = "5s"
+QUIET_S = 2.0  # after so long without a word it says one
 _LOCKS = {Lane.STANDARD: 0x45580001, Lane.EXPRESS: 0x45580002}
 _PURPOSE = {lane: f"relay {lane.value}" for lane in Lane}
 _COUNT_MEMBERS = """
@@ -83,6 +84,7 @@ class Relay:
         self.blocked: dict[str, float] = {}  # key -> when it is tried again
         self.connected = False
         self.producer_options: dict[str, Any] = {}
+        self._said_at = 0.0  # last statement to the server
         self._suspects: set[int] = set()  # rows of a refused batch: sent one by one to find the culprit
         self._partitions: dict[str, int] = {}  # how many a topic has: chosen once (P20)
         self._labels = (engine.service, lane.value)
@@ -168,11 +170,14 @@ class Relay:
         return AIOKafkaProducer(**{**options, **self.producer_options})
 
     async def _keep_alive(self, connection: Any, sql: asyncio.Lock) -> None:
-        """Show the server that we are not frozen, also while the broker keeps us waiting; raises when it is gone."""
+        """Show the server that we are not frozen, also while the broker keeps us waiting; raises when it is gone. Who finds
+        nothing to publish looks every second, which says it too."""
         while True:
-            await asyncio.sleep(1.0)
-            async with sql:
-                await calling(connection.fetchval("SELECT 1"))
+            await asyncio.sleep(QUIET_S / 2)
+            if time.monotonic() - self._said_at > QUIET_S:
+                async with sql:
+                    await calling(connection.fetchval("SELECT 1"))
+                self._said_at = time.monotonic()
 
     async def _publish_all(
         self, connection: Any, sql: asyncio.Lock, producer: AIOKafkaProducer, woken: asyncio.Event
@@ -222,6 +227,7 @@ class Relay:
         """
         arguments = [list(acked), floor, self._blocked_now(), limit if shards else 0]
         rows: list[Any] = await calling(connection.fetch(statement, *arguments, *([shards] if mine else [])))
+        self._said_at = time.monotonic()
         return rows
 
     def _blocked_now(self) -> list[str]:
