@@ -60,6 +60,8 @@ PROPERTIES: dict[str, str] = {
     # A killed broker may register again only when its old session has run out (default 9 s).
     "broker.session.timeout.ms": "4000",
     "broker.heartbeat.interval.ms": "1000",
+    # By default the controller writes into its log twice a second that nothing happened.
+    "metadata.max.idle.interval.ms": "5000",
     # Members join one by one at start; waiting for company would only delay the first record.
     "group.initial.rebalance.delay.ms": "0",
     "message.max.bytes": str(1024 * 1024),

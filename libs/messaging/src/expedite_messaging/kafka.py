@@ -156,6 +156,7 @@ class LaneConsumer:
             rebalance_timeout_ms=REBALANCE_TIMEOUT_MS,
             max_partition_fetch_bytes=512 * 1024,
             fetch_max_wait_ms=FETCH_WAIT_MS,
+            consumer_timeout_ms=FETCH_WAIT_MS,  # of the client's own look at all its partitions when nothing happens
             fetch_max_bytes=16 * 1024 * 1024,
             metadata_max_age_ms=60_000,
         )
