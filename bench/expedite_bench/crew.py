@@ -62,8 +62,8 @@ class Crew:
 
     async def hand_over(self) -> int:
         """Every labelled parcel on the dock, given to its carrier."""
-        found = await self.dock.json("GET", f"/warehouses/{self.warehouse}/dock?limit={AT_ONCE}")
-        ready = [parcel["parcel_id"] for parcel in found["items"] if parcel["action"] == "hand_over"]
+        path = f"/warehouses/{self.warehouse}/dock?action=hand_over&limit={AT_ONCE}"
+        ready = [parcel["parcel_id"] for parcel in (await self.dock.json("GET", path))["items"]]
         if ready:
             body = {"by": self.by, "parcel_ids": ready}
             answer = await self.dock.json("POST", f"/warehouses/{self.warehouse}/hand-overs", body)

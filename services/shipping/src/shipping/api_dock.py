@@ -19,6 +19,7 @@ from shipping.problems import refused, unknown_parcel
 from shipping.store import PARCELS, Desktop, ParcelRow, ParcelStatus
 from shipping.views import (
     LAST,
+    ActionQuery,
     By,
     DockList,
     HandOver,
@@ -30,6 +31,7 @@ from shipping.views import (
     PlaceQuery,
     Returned,
     answered,
+    asking_for,
     dock_item,
     outcome,
     parcel_links,
@@ -43,14 +45,24 @@ Decide = Callable[[OrderLeg, Desktop], Decision[OrderLeg]]
 
 @router.get("/warehouses/{warehouse_id}/dock", response_model=DockList, responses=parcel_links("/items/0/parcel_id"))
 async def dock(
-    warehouse_id: Id, engine: EngineDep, caller: Crew, after: PlaceQuery = None, limit: Limit = 100
+    warehouse_id: Id,
+    engine: EngineDep,
+    caller: Crew,
+    action: ActionQuery = None,
+    after: PlaceQuery = None,
+    limit: Limit = 100,
 ) -> Response:
-    """What stands on the dock, most urgent first: tier, then the truck it must catch, then its deadline (E1, F2). `after`
-    is the `next` of the page before."""
-    place = {"dock_place__gt": f"{warehouse_id}|{after or ''}", "dock_place__lt": f"{warehouse_id}|{LAST}"}
+    """What stands on the dock, most urgent first: tier, then the truck it must catch, then its deadline (E1, F2). `action`
+    leaves only what asks for it; `after` is the `next` of the page before."""
+    where: dict[str, Any] = {
+        "dock_place__gt": f"{warehouse_id}|{after or ''}",
+        "dock_place__lt": f"{warehouse_id}|{LAST}",
+    }
+    if action:
+        where["status"] = asking_for(action)
 
     async def work(tx: Tx) -> list[ParcelRow]:
-        return await tx.find(PARCELS, place, order_by=("dock_place",), limit=limit)
+        return await tx.find(PARCELS, where, order_by=("dock_place",), limit=limit)
 
     rows = await engine.read(work)
     following = rest_of_place(rows[-1].dock_place) if len(rows) == limit else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Path, Query, Response
 from msgspec.structs import asdict
@@ -14,11 +14,13 @@ from expedite_events.base import Moment
 from expedite_events.contract import model_of
 from shipping.domain.desk import Carrier
 from shipping.domain.state import Breach, Checkpoint, End, Label, LabelState, OrderLeg, Parcel, Station
-from shipping.store import ParcelRow, ParcelStatus, TrackingDelivery, status_of
+from shipping.store import ON_DOCK, ParcelRow, ParcelStatus, TrackingDelivery, status_of
 
 # Control characters are refused: PostgreSQL cannot keep NUL, and the others only ever come from a broken scanner.
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]+$")]
 Id = Annotated[str, Path(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._:@-]+$")]
+Action = Literal["hand_over", "put_back", "wait"]
+ActionQuery = Annotated[Action | None, Query(description="Only parcels that ask for this.")]
 Limit = Annotated[int, Query(ge=1, le=500)]
 PlaceQuery = Annotated[str | None, Query(max_length=300, pattern=r"^[A-Za-z0-9._:@|~-]+$")]
 LAST = "\x7f"  # sorts behind every place of a list
@@ -85,7 +87,7 @@ class CarrierBody(Body):
 class DockItem(model_of(ParcelRow)):  # type: ignore[misc]
     """A parcel on the dock and what to do with it: hand_over, put_back, or wait."""
 
-    action: str
+    action: Action
 
 
 class DockList(BaseModel):
@@ -210,7 +212,12 @@ class Receipt(BaseModel):
     duplicate: bool
 
 
-ACTIONS = {ParcelStatus.READY: "hand_over", ParcelStatus.PUT_BACK: "put_back"}
+ACTIONS: dict[ParcelStatus, Action] = {ParcelStatus.READY: "hand_over", ParcelStatus.PUT_BACK: "put_back"}
+
+
+def asking_for(action: Action) -> list[str]:
+    """The statuses on the dock that ask for an action."""
+    return [status.value for status in ON_DOCK if ACTIONS.get(status, "wait") == action]
 
 
 def dock_item(row: ParcelRow) -> dict[str, Any]:

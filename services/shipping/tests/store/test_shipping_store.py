@@ -70,6 +70,15 @@ async def test_the_dock_sorts_in_sql_as_it_does_in_memory(engine: Any, given: An
         rest = (await api.get("/warehouses/LON/dock", params={"limit": 4, "after": page["next"]})).json()
         assert [i["order_id"] for i in rest["items"]] == ["a"] and rest["next"] is None
         assert (await api.get("/warehouses/LO/dock")).json()["items"] == []
+        page = (await api.get("/warehouses/LON/dock?action=hand_over&limit=3")).json()
+        assert [i["order_id"] for i in page["items"]] == ["c", "b", "d"], "e waits for its label, and takes no place"
+        rest = (await api.get("/warehouses/LON/dock", params={"action": "hand_over", "after": page["next"]})).json()
+        assert [i["order_id"] for i in rest["items"]] == ["a"]
+        waiting = (await api.get("/warehouses/LON/dock?action=wait")).json()["items"]
+        assert [(i["order_id"], i["action"]) for i in waiting] == [("e", "wait")]
+        assert (await api.get("/warehouses/LON/dock?action=put_back")).json()["items"] == []
+        refused = await api.get("/warehouses/LON/dock?action=dance")
+        assert refused.status_code == 422 and "hand_over" in refused.text
         first = (await api.get("/parcels?status=ready&tracking=none&limit=2")).json()
         assert [i["parcel_id"] for i in first["items"]] == ["a-P1", "b-P1"]
         rest = (await api.get(f"/parcels?status=ready&after={first['next']}")).json()
