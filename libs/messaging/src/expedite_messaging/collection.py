@@ -7,7 +7,7 @@ saga tests. Columns beside the document are derived from it and exist for indexe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Generic, TypeVar
@@ -107,12 +107,14 @@ class Book(Generic[S]):
     def __init__(self, collection: Collection[S], rows: dict[Key, S]) -> None:
         self.collection, self._rows = collection, rows
         self._found: set[Key] = set()
+        self._missing: set[Key] = set()
         self.changed: dict[Key, S] = {}
 
-    def stored(self, rows: dict[Key, S]) -> None:
-        """Rows as the database has them."""
+    def stored(self, wanted: Iterable[Key], rows: dict[Key, S]) -> None:
+        """What the database has of the rows that were wanted."""
         self._rows.update(rows)
         self._found.update(rows)
+        self._missing.update(key for key in wanted if key not in rows)
 
     @property
     def replaced(self) -> list[S]:
@@ -120,9 +122,15 @@ class Book(Generic[S]):
         return [self.changed[k] for k in sorted(self.changed, key=sortable) if k in self._found]
 
     @property
+    def missing(self) -> list[S]:
+        """What was put for rows that were looked for and not found, in key order."""
+        return [self.changed[k] for k in sorted(self.changed, key=sortable) if k in self._missing]
+
+    @property
     def written(self) -> list[S]:
-        """What was put for keys that may have no row yet, in key order."""
-        return [self.changed[k] for k in sorted(self.changed, key=sortable) if k not in self._found]
+        """What was put for keys nobody looked for, in key order."""
+        looked_for = self._found | self._missing
+        return [self.changed[k] for k in sorted(self.changed, key=sortable) if k not in looked_for]
 
     def __getitem__(self, key: Key) -> S:
         found = self._rows.get(key)

@@ -22,7 +22,7 @@ from expedite_messaging.engine import Engine, Transient
 from expedite_messaging.handlers import Handlers
 from expedite_messaging.handoff import Handoff
 from expedite_messaging.masters import Masters
-from expedite_messaging.session import PostgresSession
+from expedite_messaging.session import Newness, PostgresSession
 from expedite_messaging.tx import Tx
 from expedite_messaging.wake import TIMERS, Wake, effects_hint, outbox_hint
 
@@ -102,13 +102,14 @@ class PostgresEngine(Engine):
         self._begin_write = "BEGIN" if by_key else _BEGIN_WRITE
         self.wake = Wake(self.connections)
         self.handoff = Handoff()
+        self.newness = Newness()
         self.transactions = 0
         self.retries = 0
 
     @asynccontextmanager
     async def begin(self, *, write: bool = True) -> AsyncIterator[PostgresSession]:
         async with self.connections.connection() as raw:
-            session = self.session_type(raw, self.handoff)
+            session = self.session_type(raw, self.handoff, self.newness)
             try:
                 if write:
                     await calling(raw.execute(self._begin_write))

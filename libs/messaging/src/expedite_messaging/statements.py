@@ -54,11 +54,11 @@ class CollectionSql:
             f"{aliases[-1]}::json",
         ]
         rows = f"SELECT {', '.join(values)} FROM unnest({arrays}) AS u({', '.join(aliases)})"
-        insert = f"INSERT INTO {table} ({', '.join(names)}) {rows}"
+        self.insert = f"INSERT INTO {table} ({', '.join(names)}) {rows}"
         conflict = f"ON CONFLICT ({', '.join(keys)})"
         updates = ", ".join(f"{name} = excluded.{name}" for name in names[len(keys) :])
-        self.save = f"{insert} {conflict} DO UPDATE SET {updates}"
-        self.add = f"{insert} {conflict} DO NOTHING"
+        self.save = f"{self.insert} {conflict} DO UPDATE SET {updates}"
+        self.add = f"{self.insert} {conflict} DO NOTHING"
         matching = " AND ".join(f"t.{key} = v.{key}" for key in keys)
         replaced = ", ".join(f"{name} = v.{name}" for name in names[len(keys) :])
         self.update = f"UPDATE {table} t SET {replaced} FROM ({rows}) AS v({', '.join(names)}) WHERE {matching}"
@@ -76,7 +76,7 @@ class CollectionSql:
         return [literals.texts([key[place] for key in keys]) for place in range(len(self.collection.key))]
 
     def arrays(self, states: Sequence[Value], *, once: bool = False) -> list[Any]:
-        """Parameters of `save`, `update` and `add`: one array per column. `once`: written once, hardly ever loaded."""
+        """Parameters of `insert`, `save`, `update` and `add`: one array per column. `once`: written once, hardly ever loaded."""
         keys = [[str(getattr(state, name)) for state in states] for name in self.collection.key]
         found: list[Any] = [literals.texts(column) for column in keys]
         for name, kind in self._columns:

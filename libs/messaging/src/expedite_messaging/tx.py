@@ -118,6 +118,10 @@ class Session(ABC):
     async def save(self, collection: Collection[S], states: Sequence[S]) -> None:
         """Insert or replace documents, one statement."""
 
+    async def insert(self, collection: Collection[S], states: Sequence[S]) -> None:
+        """Insert documents of rows that were looked for and not found, one statement; one that came meanwhile is replaced."""
+        await self.save(collection, states)
+
     async def update(self, collection: Collection[S], states: Sequence[S]) -> None:
         """Replace documents of rows that exist, one statement."""
         await self.save(collection, states)
@@ -169,7 +173,7 @@ class Tx:
         if wanted:
             if collection.lock and collection.new is not None:
                 await self.session.reserve(collection, [collection.blank(key) for key in wanted])
-            book.stored(await self.session.fetch(collection, wanted, collection.lock))
+            book.stored(wanted, await self.session.fetch(collection, wanted, collection.lock))
         return book
 
     async def lock(self, keys: Iterable[str]) -> set[str]:
@@ -288,6 +292,8 @@ class Tx:
         for book in self._books.values():
             if replaced := book.replaced:
                 await self.session.update(book.collection, replaced)
+            if missing := book.missing:
+                await self.session.insert(book.collection, missing)
             if written := book.written:
                 await self.session.save(book.collection, written)
         for collection, rows in self._added.values():
