@@ -98,8 +98,8 @@ MUTANTS = (
         wrong="Asking again for an effect that was performed performs it once more.",
         attacks="I3",
         file=SESSION,
-        old="ON CONFLICT DO NOTHING RETURNING id\n",
-        new="ON CONFLICT (kind, subject) DO UPDATE SET state = 'wanted', next_at = excluded.next_at RETURNING id\n",
+        old='ON CONFLICT DO NOTHING RETURNING id"',
+        new="ON CONFLICT (kind, subject) DO UPDATE SET state = 'wanted', next_at = excluded.next_at RETURNING id\"",
     ),
     Mutant(
         name="postgres-effect-unleased",
