@@ -116,21 +116,14 @@ class Book(Generic[S]):
         self._found.update(rows)
         self._missing.update(key for key in wanted if key not in rows)
 
-    @property
-    def replaced(self) -> list[S]:
-        """What was put for rows that are known to exist, in key order."""
-        return [self.changed[k] for k in sorted(self.changed, key=sortable) if k in self._found]
-
-    @property
-    def missing(self) -> list[S]:
-        """What was put for rows that were looked for and not found, in key order."""
-        return [self.changed[k] for k in sorted(self.changed, key=sortable) if k in self._missing]
-
-    @property
-    def written(self) -> list[S]:
-        """What was put for keys nobody looked for, in key order."""
-        looked_for = self._found | self._missing
-        return [self.changed[k] for k in sorted(self.changed, key=sortable) if k not in looked_for]
+    def puts(self) -> tuple[list[S], list[S], list[S]]:
+        """What was put, in key order: for rows that exist, for rows that were looked for and not found, for keys nobody
+        looked for."""
+        replaced, missing, written = list[S](), list[S](), list[S]()
+        for key in sorted(self.changed, key=sortable):
+            kind = replaced if key in self._found else missing if key in self._missing else written
+            kind.append(self.changed[key])
+        return replaced, missing, written
 
     def __getitem__(self, key: Key) -> S:
         found = self._rows.get(key)

@@ -119,7 +119,8 @@ class Session(ABC):
         """Insert or replace documents, one statement."""
 
     async def insert(self, collection: Collection[S], states: Sequence[S]) -> None:
-        """Insert documents of rows that were looked for and not found, one statement; one that came meanwhile is replaced."""
+        """Insert documents of rows that were looked for and not found, one statement. One that came meanwhile is replaced, or
+        has the transaction run again."""
         await self.save(collection, states)
 
     async def update(self, collection: Collection[S], states: Sequence[S]) -> None:
@@ -290,11 +291,12 @@ class Tx:
         """Write everything: one statement per table. Called by the engine, once, before it commits."""
         self.saved = {name for name, book in self._books.items() if book.changed} | self._added.keys()
         for book in self._books.values():
-            if replaced := book.replaced:
+            replaced, missing, written = book.puts()
+            if replaced:
                 await self.session.update(book.collection, replaced)
-            if missing := book.missing:
+            if missing:
                 await self.session.insert(book.collection, missing)
-            if written := book.written:
+            if written:
                 await self.session.save(book.collection, written)
         for collection, rows in self._added.values():
             await self.session.add(collection, [rows[k] for k in sorted(rows, key=sortable)])
