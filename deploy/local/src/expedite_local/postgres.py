@@ -21,10 +21,12 @@ from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from expedite_local import warden
 from expedite_local.errors import PortTaken, ServerFailed
 from expedite_local.home import short_hash, write_private
+from expedite_local.hugepages import HugePages
 from expedite_local.ports import free_port, port_is_free
 from expedite_local.process import Account, end_server, spawn_server, tail
 
@@ -91,18 +93,20 @@ class PostgresServer:
         *,
         settings: Mapping[str, str] | None = None,
         env: Mapping[str, str] | None = None,
+        huge_pages: HugePages | None = None,
     ) -> None:
         """Describe a server; nothing runs yet.
 
         folder: where the data should be. As root it is a folder of our own under /var/lib instead
         (`self.folder` is where it really is), because an unprivileged account must reach it.
         port: on 127.0.0.1; 0 picks a free one. log: its log file, by default beside the data. settings: besides or
-        instead of SETTINGS. env: added to our environment.
+        instead of SETTINGS. env: added to our environment. huge_pages: the limit to raise, by default the system's.
         """
         self.folder = data_folder(folder)
         self.port = port or free_port()
         self.log = log or self.folder / "postgres.log"
         self.settings, self.env = dict(settings or {}), dict(env or {})
+        self._huge_pages = huge_pages or HugePages()
         self._account: Account | None = None
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -144,8 +148,10 @@ class PostgresServer:
             self._create(programs)
         settings = {**SETTINGS, "shared_buffers": f"{shared_buffers_mb()}MB", **self.settings}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        command = [programs / "postgres", "-D", self.data, "-p", str(self.port), *options]
+        self._allow_huge_pages(command)
         self._child = spawn_server(
-            [programs / "postgres", "-D", self.data, "-p", str(self.port), *options],
+            command,
             log=self.log,
             cwd=self.folder,
             stop_signal=signal.SIGINT,
@@ -153,6 +159,26 @@ class PostgresServer:
             account=self._account,
         )
         self._wait(programs, timeout)
+
+    @property
+    def _identity(self) -> dict[str, Any]:
+        """How a program of the server is run as its account."""
+        if self._account is None:
+            return {}
+        return {"user": self._account.uid, "group": self._account.gid, "extra_groups": []}
+
+    def _allow_huge_pages(self, command: list[str | Path]) -> None:
+        """Let the server have its shared memory in large pages; it says itself how many that are."""
+        told = subprocess.run(
+            [*command, "-C", "shared_memory_size_in_huge_pages"],
+            check=False,
+            capture_output=True,
+            text=True,
+            cwd=self.folder,
+            **self._identity,
+        )
+        if told.returncode == 0 and (pages := int(told.stdout)) > 0:  # else the start itself says what is wrong
+            self._huge_pages.allow(pages)
 
     def _create(self, programs: Path) -> None:
         """Make the data folder, complete or not at all: initdb works beside it, the rename is the last step."""
@@ -176,9 +202,7 @@ class PostgresServer:
                 capture_output=True,
                 text=True,
                 cwd=work,
-                user=self._account.uid if self._account else None,
-                group=self._account.gid if self._account else None,
-                extra_groups=[] if self._account else None,
+                **self._identity,
             )
             if result.returncode != 0:
                 raise ServerFailed(f"PostgreSQL could not create its data:\n{result.stdout}{result.stderr}")
@@ -208,6 +232,7 @@ class PostgresServer:
             # SIGINT is PostgreSQL's fast shutdown, SIGQUIT its immediate one (recovery at next start).
             end_server(self._child, [(signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0)])
             self._child = None
+        self._huge_pages.restore()
 
     def wipe(self) -> None:
         """Delete the data and everything else in the folder; the server must be stopped."""
