@@ -1,9 +1,11 @@
 """The limit of large pages: raised when there is memory for it, put back, never lowered below what others set."""
 
+import asyncio
 from pathlib import Path
 
 import asyncpg
 import pytest
+
 from expedite_local.hugepages import HugePages
 from expedite_local.postgres import PostgresServer
 
@@ -65,14 +67,19 @@ def test_a_system_without_such_pages_or_rights_goes_on(tmp_path: Path, limit: Pa
     assert int(limit.read_text()) == 0
 
 
-async def test_a_server_is_allowed_what_it_needs_while_it_runs(tmp_path: Path, limit: Path) -> None:
-    pages = HugePages(limit)
-    server = PostgresServer(tmp_path / "server", 0, settings={"shared_buffers": "64MB"}, huge_pages=pages)
+def test_a_server_is_allowed_what_it_needs_while_it_runs(tmp_path: Path, limit: Path) -> None:
+    async def said() -> str:
+        connection = await asyncpg.connect(server.uri)
+        try:
+            return str(await connection.fetchval("SHOW shared_memory_size_in_huge_pages"))
+        finally:
+            await connection.close()
+
+    settings = {"shared_buffers": "64MB"}
+    server = PostgresServer(tmp_path / "server", 0, settings=settings, huge_pages=HugePages(limit))
     server.start()
     try:
-        connection = await asyncpg.connect(server.uri)
-        assert int(limit.read_text()) == int(await connection.fetchval("SHOW shared_memory_size_in_huge_pages")) > 32
-        await connection.close()
+        assert int(limit.read_text()) == int(asyncio.run(said())) > 32
     finally:
         server.stop()
         server.wipe()

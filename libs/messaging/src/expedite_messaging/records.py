@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from zlib import crc32
 
 import orjson
@@ -36,7 +37,13 @@ def outbox_headers(envelope: Envelope) -> bytes:
 def wire_headers(packed: bytes, sequence: int) -> list[tuple[str, bytes]]:
     """Headers of an outbox row as Kafka takes them."""
     parts = packed.split(b"\0")
-    return [*zip([name.decode() for name in parts[::2]], parts[1::2], strict=True), (SEQUENCE, b"%d" % sequence)]
+    return [*zip(_names(tuple(parts[::2])), parts[1::2], strict=True), (SEQUENCE, b"%d" % sequence)]
+
+
+@lru_cache(maxsize=1024)
+def _names(names: tuple[bytes, ...]) -> tuple[str, ...]:
+    """Few sets of headers exist: they are the attributes of the catalogue's events."""
+    return tuple([name.decode() for name in names])
 
 
 def record_of(envelope: Envelope) -> RawRecord:
