@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -17,12 +17,12 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
-from expedite_events import Lane, row_of
+from expedite_events import Lane, row_of, row_of_topic
 from expedite_events.catalogue import CATALOGUE
-from expedite_events.envelope import Envelope
+from expedite_events.envelope import Envelope, Undecodable, decode, heard, is_ours
 from expedite_messaging import metrics
 from expedite_messaging.access import client_options
-from expedite_messaging.decoding import Ahead, Decoded, decoded
+from expedite_messaging.cause import RawRecord
 from expedite_messaging.engine import Engine, PoisonGuard, PoisonLimit
 from expedite_messaging.gathering import Gathering
 from expedite_messaging.handlers import Handlers
@@ -84,7 +84,6 @@ class LaneConsumer:
         standard = lane is Lane.STANDARD
         self.poll = engine.handlers.poll if standard else EXPRESS_POLL
         self.gathering = Gathering(engine.handlers.gather) if standard and engine.handlers.gather else None
-        self._ahead: Ahead | None = None
         self.later = {t for event in engine.handlers.later for t in row_of(event).topics} if standard else set()
         self._all_at = 0.0  # last poll of all topics
         self._crowded = False  # that poll brought many
@@ -165,7 +164,8 @@ class LaneConsumer:
         self._generation += 1
         self._done.clear()
         self._stalled = False
-        self._forget()
+        if self.gathering is not None:
+            self.gathering.clear()
         watchdog: asyncio.Task[None] | None = None
         try:
             await consumer.start()
@@ -174,54 +174,29 @@ class LaneConsumer:
             while not self._stopping.is_set():
                 generation = self._generation
                 async with asyncio.timeout(60):
-                    records, ready = await self._next(consumer)
+                    records = await (
+                        self._gather(consumer, self.gathering) if self.gathering is not None else self._poll(consumer)
+                    )
                 self._alive_at = time.monotonic()
                 if self._generation != generation:
                     # A rebalance in the middle of the poll: what came after it counts as read, what came before may be
                     # another's by now.
-                    generation, ours, ready = self._generation, consumer.assignment(), None
+                    generation, ours = self._generation, consumer.assignment()
                     records = [record for record in records if _place_of(record) in ours]
                 if records:
                     self._moved_at = self._alive_at
-                    await self._handle(records, generation, ready)
+                    await self._handle(records, generation)
                 if self._stalled:
                     raise Stalled(f"{self.lag} records wait, none arrived for {self.stall_s:.0f} s")
                 if time.monotonic() - committed_at >= COMMIT_EVERY_S:
                     committed_at = time.monotonic()
                     self._commit_soon(consumer)
         finally:
-            self._forget()
             if watchdog is not None:
                 watchdog.cancel()
                 await self._commit(consumer)
             with suppress(Exception):
                 await asyncio.wait_for(consumer.stop(), 10)
-
-    async def _next(self, consumer: AIOKafkaConsumer) -> tuple[list[Any], list[Decoded] | None]:
-        """The records to decide next, decoded already when that was begun while others were decided."""
-        if self.gathering is None:
-            return await self._poll(consumer), None
-        ahead, self._ahead = self._ahead, None
-        if ahead is None:
-            return await self._gather(consumer, self.gathering), None
-        await self._fill(consumer, self.gathering)
-        ready = await ahead.decoded()
-        # After a rebalance it is read again, by whoever owns its partitions.
-        return (ahead.records, ready) if ahead.generation == self._generation else ([], None)
-
-    def _look_ahead(self, generation: int) -> None:
-        """Begin to decode the next batch, if it is here and full: whoever keeps up gathers more meanwhile."""
-        if self.gathering is not None and len(self.gathering) >= self.poll and self._generation == generation:
-            records = self._in_order(self.gathering.take(self.poll))
-            self._ahead = Ahead(self.engine.service, records, generation)
-
-    def _forget(self) -> None:
-        """What was polled and not decided: our partitions are given away or assigned anew."""
-        if self._ahead is not None:
-            self._ahead.drop()
-            self._ahead = None
-        if self.gathering is not None:
-            self.gathering.clear()
 
     async def _poll(self, consumer: AIOKafkaConsumer) -> list[Any]:
         """The next records, of one partition of every topic first: equal keys have equal partitions, so what follows each
@@ -266,31 +241,22 @@ class LaneConsumer:
         """Take in all there is, and choose what to decide now."""
         if not len(gathering):
             gathering.add(await consumer.getmany(timeout_ms=POLL_MS, max_records=min(self.poll, gathering.capacity)))
-        await self._fill(consumer, gathering)
-        return gathering.take(self.poll)
-
-    async def _fill(self, consumer: AIOKafkaConsumer, gathering: Gathering) -> None:
         by_topic: dict[str, list[TopicPartition]] = {}
         for place in consumer.assignment():
             by_topic.setdefault(place.topic, []).append(place)
         for topic, places in by_topic.items():
             if (room := gathering.room(topic)) > 0:
                 gathering.add(await consumer.getmany(*places, timeout_ms=0, max_records=room))
+        return gathering.take(self.poll)
 
-    def _in_order(self, records: list[Any]) -> list[Any]:
-        """In the catalogue's order, which is that of an order's way."""
-        return sorted(records, key=lambda record: self._places[record.topic])
-
-    async def _handle(self, records: list[Any], generation: int, ready: Iterable[Decoded] | None = None) -> None:
-        """Decide on records, one handler after the other; a handler of several events gets them together. `ready`: the same,
-        in order and decoded."""
+    async def _handle(self, records: list[Any], generation: int) -> None:
+        """Decide on records, one handler after the other; a handler of several events gets them together, in the
+        catalogue's order, which is that of an order's way."""
+        records.sort(key=lambda record: self._places[record.topic])
         self._idle.clear()
         self._busy_since = started = time.monotonic()
         try:
-            self._look_ahead(generation)
-            if ready is None:
-                ready = decoded(self.engine.service, self._in_order(records))
-            if not await self._deliver(ready, generation):
+            if not await self._deliver(records, generation):
                 return
         finally:
             self._busy_since = None
@@ -308,10 +274,10 @@ class LaneConsumer:
                 decided = {(r.topic, r.partition): r.offset + 1 for r in records}  # in order within each partition
             self._done |= {TopicPartition(*place): offset for place, offset in decided.items()}
 
-    async def _deliver(self, records: Iterable[Decoded], generation: int) -> bool:
+    async def _deliver(self, records: Sequence[Any], generation: int) -> bool:
         """False when our partitions were revoked meanwhile: the next owner gets the rest (P15)."""
         groups: dict[Any, list[Envelope]] = {}
-        for envelope, raw, reason in records:
+        for envelope, raw, reason in _decoded(self.engine.service, records):
             if envelope is not None:
                 groups.setdefault(self.engine.handlers.events[type(envelope.event)], []).append(envelope)
                 continue
@@ -354,12 +320,12 @@ class LaneConsumer:
         """The group is about to give our partitions away: nothing new is begun, the batch in hand ends, offsets are
         committed, all within a deadline (P6, P7)."""
         self._generation += 1
-        self._forget()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), DRAIN_S)
         await self._commit(consumer)
         self._done.clear()  # no longer ours to commit
-        self._forget()  # a poll may have ended meanwhile
+        if self.gathering is not None:
+            self.gathering.clear()
 
     def assigned(self) -> None:
         """Partitions (perhaps none) were given to us."""
@@ -405,3 +371,23 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         self._owner.assigned()
+
+
+def _decoded(service: str, records: Sequence[Any]) -> Iterable[tuple[Envelope | None, RawRecord | None, str]]:
+    """Each record as an envelope, or raw with the reason why not; what the service does not hear is left out."""
+    for record in records:
+        try:
+            row = row_of_topic(record.topic)
+            if not heard(row, service, record.headers):
+                continue
+            envelope = decode(record.topic, record.key, record.value, record.headers)
+            if not is_ours(envelope.id):
+                raise Undecodable(f"event id {envelope.id} is neither version 7 nor 8")
+            if "\x00" in envelope.key:
+                raise Undecodable("its key has a NUL character")
+            yield envelope, None, ""
+        except Undecodable as error:
+            raw = RawRecord(
+                record.topic, record.key, record.value, tuple(record.headers), record.partition, record.offset
+            )
+            yield None, raw, f"Undecodable: {error}"[:2000].replace("\x00", "\ufffd")
