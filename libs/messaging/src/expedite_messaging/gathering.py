@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 LONGEST_S = 10.0
@@ -28,8 +29,8 @@ class Gathering:
 
     def clear(self) -> None:
         """Forget everything: the partitions are no longer ours, whoever owns them reads it again."""
-        self._by_key: dict[Hashable, list[Any]] = {}  # in order of their first record
-        self._since: dict[Hashable, float] = {}
+        self._by_key: dict[bytes, list[Any]] = {}  # in order of their first record
+        self._since: dict[bytes, float] = {}  # likewise, so the oldest come first
         self._open: dict[Place, deque[int]] = {}  # offsets, in order
         self._decided: defaultdict[Place, set[int]] = defaultdict(set)
         self._count = 0
@@ -50,8 +51,8 @@ class Gathering:
             self._count += len(records)
             self._by_topic[place[0]] += len(records)
             for record in records:
-                # A record without a key is like no other.
-                key = record.key if record.key is not None else (place, record.offset)
+                # A record without a key is like no other: no key has a NUL.
+                key = record.key if record.key is not None else b"\0%b %d %d" % (place[0].encode(), place[1], record.offset)
                 known = self._by_key.get(key)
                 if known is None:
                     self._by_key[key], self._since[key] = [record], now
@@ -63,15 +64,15 @@ class Gathering:
         if self._count <= limit:
             keys = list(self._by_key)
         else:
-            overdue = self._clock() - LONGEST_S
-            late = [key for key, since in self._since.items() if since < overdue]
-            ripe = sorted(sorted(self._by_key, key=str), key=lambda key: -len(self._by_key[key]))
-            keys, left = [], limit
-            for key in dict.fromkeys([*late, *ripe]):
-                keys.append(key)
-                left -= len(self._by_key[key])
-                if left <= 0:
-                    break
+            chosen: dict[bytes, int] = {}
+            left = limit
+            for key in self._due():
+                if key not in chosen:
+                    chosen[key] = len(self._by_key[key])
+                    left -= chosen[key]
+                    if left <= 0:
+                        break
+            keys = list(chosen)
         taken: list[Any] = []
         for key in keys:
             taken += self._by_key.pop(key)
@@ -79,6 +80,17 @@ class Gathering:
         self._count -= len(taken)
         self._by_topic.subtract(Counter([record.topic for record in taken]))
         return taken
+
+    def _due(self) -> Iterator[bytes]:
+        """All keys, some twice: what waited too long, then those with the most records, the oldest of them first. Only so many
+        are sorted as are asked for."""
+        overdue = self._clock() - LONGEST_S
+        yield from (key for key, _ in takewhile(lambda known: known[1] < overdue, self._since.items()))
+        by_count = defaultdict(list)
+        for key, records in self._by_key.items():
+            by_count[len(records)].append(key)
+        for count in sorted(by_count, reverse=True):
+            yield from sorted(by_count[count])
 
     def decided(self, records: Sequence[Any]) -> dict[Place, int]:
         """Note that these are done; per place that moved, the offset to commit."""
