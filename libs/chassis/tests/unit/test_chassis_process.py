@@ -29,7 +29,8 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={"PATH": os.environ.get("PATH", ""), **environment},
+            # Not the home of a checkout in which `make demo` ran: it has secrets.
+            env={"PATH": os.environ.get("PATH", ""), "EXPEDITE_HOME": str(PROGRAM.parent), **environment},
         )
         self.lines: list[str] = []
 

@@ -52,7 +52,11 @@ class Gathering:
             self._by_topic[place[0]] += len(records)
             for record in records:
                 # A record without a key is like no other: no key has a NUL.
-                key = record.key if record.key is not None else b"\0%b %d %d" % (place[0].encode(), place[1], record.offset)
+                key = (
+                    record.key
+                    if record.key is not None
+                    else b"\0%b %d %d" % (place[0].encode(), place[1], record.offset)
+                )
                 known = self._by_key.get(key)
                 if known is None:
                     self._by_key[key], self._since[key] = [record], now
