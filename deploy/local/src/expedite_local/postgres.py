@@ -21,14 +21,13 @@ from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from expedite_local import warden
 from expedite_local.errors import PortTaken, ServerFailed
 from expedite_local.home import short_hash, write_private
 from expedite_local.hugepages import HugePages
 from expedite_local.ports import free_port, port_is_free
-from expedite_local.process import Account, end_server, spawn_server, tail
+from expedite_local.process import Account, end_server, identity, spawn_server, tail
 
 SUPERUSER = "postgres"
 HOST = "127.0.0.1"
@@ -160,13 +159,6 @@ class PostgresServer:
         )
         self._wait(programs, timeout)
 
-    @property
-    def _identity(self) -> dict[str, Any]:
-        """How a program of the server is run as its account."""
-        if self._account is None:
-            return {}
-        return {"user": self._account.uid, "group": self._account.gid, "extra_groups": []}
-
     def _allow_huge_pages(self, command: list[str | Path]) -> None:
         """Let the server have its shared memory in large pages; it says itself how many that are."""
         told = subprocess.run(
@@ -175,7 +167,7 @@ class PostgresServer:
             capture_output=True,
             text=True,
             cwd=self.folder,
-            **self._identity,
+            **identity(self._account),
         )
         if told.returncode == 0 and (pages := int(told.stdout)) > 0:  # else the start itself says what is wrong
             self._huge_pages.allow(pages)
@@ -202,7 +194,7 @@ class PostgresServer:
                 capture_output=True,
                 text=True,
                 cwd=work,
-                **self._identity,
+                **identity(self._account),
             )
             if result.returncode != 0:
                 raise ServerFailed(f"PostgreSQL could not create its data:\n{result.stdout}{result.stderr}")
@@ -340,9 +332,7 @@ def _can_run(program: Path, account: Account) -> bool:
             check=True,
             capture_output=True,
             cwd="/",
-            user=account.uid,
-            group=account.gid,
-            extra_groups=[],
+            **identity(account),
         )
     except (OSError, subprocess.CalledProcessError):
         return False

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from expedite_local import warden
 
@@ -23,6 +23,11 @@ class Account:
     uid: int
     gid: int
     name: str
+
+
+def identity(account: Account | None) -> dict[str, Any]:
+    """What `subprocess` is told to run a program as this account, None for ourselves."""
+    return {"user": account.uid, "group": account.gid, "extra_groups": []} if account else {}
 
 
 def make_nice(pid: int, nice: int) -> None:
@@ -76,9 +81,7 @@ def spawn_server(
             cwd=cwd,
             env=dict(os.environ if env is None else env),
             start_new_session=True,
-            user=account.uid if account else None,
-            group=account.gid if account else None,
-            extra_groups=[] if account else None,
+            **identity(account),
         )
     warden.guard(child.pid, warden.SERVERS, stop_signal)
     return child
