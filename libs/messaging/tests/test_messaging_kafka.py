@@ -20,7 +20,7 @@ from expedite_events.envelope import decode
 from expedite_messaging import Batch, Handlers, Received, Tx, runtime
 from expedite_messaging.kafka import LaneConsumer
 from expedite_messaging.postgres import PostgresEngine
-from expedite_messaging.relay import Relay
+from expedite_messaging.relay import SILENCE, Relay
 from expedite_messaging.runtime import SlotGuard, SlotTaken, Worker
 from expedite_messaging.testing import create_database, drop_database
 
@@ -166,7 +166,7 @@ async def test_a_relay_that_the_broker_keeps_waiting_is_heard_and_keeps_its_shar
     world: OnPostgres, kafka: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It looks for no work meanwhile, so it says a word for the server to hear; without it, its session would end."""
-    monkeypatch.setattr("expedite_messaging.relay.SILENCE", "1s")
+    monkeypatch.setitem(SILENCE, Lane.STANDARD, "1s")
     monkeypatch.setattr("expedite_messaging.relay.QUIET_S", 0.2)
     engine = PostgresEngine(make(World()), world.url)
     waits = asyncio.Event()

@@ -15,6 +15,7 @@ import structlog
 
 from expedite_events import Lane
 from expedite_messaging import metrics
+from expedite_messaging.cancellation import uninterrupted
 from expedite_messaging.cause import EffectCall, EffectResult, GaveUp
 from expedite_messaging.engine import Transient
 from expedite_messaging.handoff import LEASE_S
@@ -68,7 +69,7 @@ class EffectWorker:
             while True:
                 try:
                     woken.clear()
-                    if await step():
+                    if await uninterrupted(step()):
                         continue
                 except Transient as error:
                     log.info("effects wait for the database", error=str(error))
@@ -111,7 +112,7 @@ class EffectWorker:
         answers: Sequence[dict[str, Any] | Exception]
         try:
             async with asyncio.timeout(PERFORM_TIMEOUT_S):
-                answers = await self.engine.handlers.performers[kind](calls)
+                answers = await uninterrupted(self.engine.handlers.performers[kind](calls))
             if len(answers) != len(calls):
                 raise RuntimeError(f"{len(calls)} effects got {len(answers)} answers")
         except Exception as error:

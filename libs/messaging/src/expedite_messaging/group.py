@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from expedite_messaging.cancellation import uninterrupted
 from expedite_messaging.engine import Crowded, Engine, KeyParked, Transient
 from expedite_messaging.tx import Tx
 
@@ -82,7 +83,8 @@ class Group(Generic[Q, R]):
             return
         keys = sorted({key for waiting in group for key in waiting.keys})
         try:
-            answers = await self._engine.transact(keys, lambda tx: self._work(tx, [w.request for w in group]))
+            work = self._engine.transact(keys, lambda tx: self._work(tx, [w.request for w in group]))
+            answers = await uninterrupted(work)
             if len(answers) != len(group):
                 raise RuntimeError(f"{len(group)} requests got {len(answers)} answers")
         except KeyParked as parked:

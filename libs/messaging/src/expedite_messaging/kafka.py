@@ -22,6 +22,7 @@ from expedite_events.catalogue import CATALOGUE
 from expedite_events.envelope import Envelope, Undecodable, decode, heard, is_ours
 from expedite_messaging import metrics
 from expedite_messaging.access import client_options
+from expedite_messaging.cancellation import ended
 from expedite_messaging.cause import RawRecord
 from expedite_messaging.engine import Engine, PoisonGuard, PoisonLimit
 from expedite_messaging.gathering import Gathering
@@ -30,6 +31,7 @@ from expedite_messaging.handlers import Handlers
 EXPRESS_POLL = 200
 SESSION_TIMEOUT_MS = 6_000
 REBALANCE_TIMEOUT_MS = 45_000
+START_S = 120.0  # the group may first wait for members that are gone
 DRAIN_S = 20.0  # in a revoke callback; below the rebalance timeout
 COMMIT_EVERY_S = 1.0
 WATCH_EVERY_S = 10.0
@@ -168,7 +170,8 @@ class LaneConsumer:
             self.gathering.clear()
         watchdog: asyncio.Task[None] | None = None
         try:
-            await consumer.start()
+            async with asyncio.timeout(START_S):
+                await consumer.start()
             watchdog = asyncio.create_task(self._watch(consumer))
             committed_at = time.monotonic()
             while not self._stopping.is_set():
@@ -195,8 +198,7 @@ class LaneConsumer:
             if watchdog is not None:
                 watchdog.cancel()
                 await self._commit(consumer)
-            with suppress(Exception):
-                await asyncio.wait_for(consumer.stop(), 10)
+            await ended(consumer.stop(), 10)
 
     async def _poll(self, consumer: AIOKafkaConsumer) -> list[Any]:
         """The next records, of one partition of every topic first: equal keys have equal partitions, so what follows each

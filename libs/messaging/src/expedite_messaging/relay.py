@@ -2,7 +2,8 @@
 
 A row that exists is unsent; the cursor is only a hint (P21). Hash shards have one owner at a time, by advisory locks of
 a live connection (P25, P31); what a frozen owner sends late is known to every inbox. The relay owns retries: any failed
-send makes the producer fatal (P1), it is closed, made anew, and the rows are read again.
+send makes the producer fatal (P1), it is closed, made anew, and the rows are read again. So does a session that stands
+still, whatever it waits for: a relay that lives and publishes nothing is noticed by nobody else.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from expedite_events import Lane
 from expedite_messaging import metrics
 from expedite_messaging.access import client_options
 from expedite_messaging.admin import MAX_MESSAGE_BYTES
+from expedite_messaging.cancellation import Interrupted, Standstill, ended, moving, uninterrupted
 from expedite_messaging.connection import calling
 from expedite_messaging.engine import Transient
 from expedite_messaging.postgres import PostgresEngine
@@ -46,8 +48,11 @@ MAX_BATCH_BYTES = 512 * 1024  # of one partition, below what the topics allow
 LARGEST_BATCHED = 128 * 1024
 ACK_TIMEOUT_S = 60.0
 BLOCK_S = 60.0
-# A frozen relay is silent: the server ends its session, which frees its shards.
-SILENCE = "5s"
+STANDSTILL_S = 30  # without a step beyond the longest that one may take
+CLOSE_S = 3.0
+# A frozen relay is silent: the server ends its session, which frees its shards. A standard one may only be starved, by all
+# that goes before it, for seconds; beginning anew costs it more than it gets done between two such ends.
+SILENCE = {Lane.STANDARD: "15s", Lane.EXPRESS: "5s"}
 QUIET_S = 2.0  # after so long without a word it says one
 _LOCKS = {Lane.STANDARD: 0x45580001, Lane.EXPRESS: 0x45580002}
 _PURPOSE = {lane: f"relay {lane.value}" for lane in Lane}
@@ -85,6 +90,7 @@ class Relay:
         self.connected = False
         self.producer_options: dict[str, Any] = {}
         self._said_at = 0.0  # last statement to the server
+        self._steps = 0  # scans and sends that came to an end
         self._suspects: set[int] = set()  # rows of a refused batch: sent one by one to find the culprit
         self._partitions: dict[str, int] = {}  # how many a topic has: chosen once (P20)
         self._labels = (engine.service, lane.value)
@@ -99,10 +105,11 @@ class Relay:
             while True:
                 started = time.monotonic()
                 try:
-                    await self._session(woken)
+                    longest = int(self.ack_timeout_s) + STANDSTILL_S
+                    await moving(self._session(woken), lambda: self._steps, longest, farewell_s=3 * CLOSE_S)
                 except* Transient as group:
                     self._told(group)  # the database is away: counted as such where it was missed
-                except* (ProducerBroken, KafkaError, OSError, TimeoutError) as group:
+                except* (ProducerBroken, Interrupted, Standstill, KafkaError, OSError, TimeoutError) as group:
                     self._told(group)
                     metrics.PRODUCER_REBUILDS.labels(*self._labels).inc()
                 except* Exception:
@@ -134,7 +141,7 @@ class Relay:
     async def _session(self, woken: asyncio.Event) -> None:
         """One connection, its locks and one producer, until something breaks."""
         connection = await self.engine.connections.dedicated(
-            "relay starting", idle_session_timeout=SILENCE, synchronous_commit="off"
+            "relay starting", idle_session_timeout=SILENCE[self.lane], synchronous_commit="off"
         )
         producer = self._producer()
         sql = asyncio.Lock()
@@ -144,8 +151,8 @@ class Relay:
             name = f"{self.engine.connections.application} {_PURPOSE[self.lane]}"
             await calling(connection.fetchval("SELECT set_config('application_name', $1, false)", name))
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._keep_alive(connection, sql))
-                tasks.create_task(self._publish_all(connection, sql, producer, woken))
+                tasks.create_task(uninterrupted(self._keep_alive(connection, sql)))
+                tasks.create_task(uninterrupted(self._publish_all(connection, sql, producer, woken)))
         finally:
             self.connected = False
             self.shards = set()
@@ -228,6 +235,7 @@ class Relay:
         arguments = [list(acked), floor, self._blocked_now(), limit if shards else 0]
         rows: list[Any] = await calling(connection.fetch(statement, *arguments, *([shards] if mine else [])))
         self._said_at = time.monotonic()
+        self._steps += 1
         return rows
 
     def _blocked_now(self) -> list[str]:
@@ -362,6 +370,7 @@ class Relay:
         if not futures:
             return True
         _, pending = await asyncio.wait(futures, timeout=self.ack_timeout_s)
+        self._steps += 1
         return not pending
 
     def _block(self, row: Any, error: BaseException | None) -> None:
@@ -409,11 +418,9 @@ def _seen(future: asyncio.Future[Any]) -> None:
 
 async def _close(producer: AIOKafkaProducer) -> None:
     """Close a producer that may be unable to flush: what it still sends is known to every inbox."""
-    with suppress(Exception):
-        await asyncio.wait_for(producer.stop(), 3)
+    if await ended(producer.stop(), CLOSE_S):
         return
     sender = getattr(producer, "_sender", None)
     if sender is not None and sender.sender_task is not None:
         sender.sender_task.cancel()
-    with suppress(Exception):
-        await asyncio.wait_for(producer.client.close(), 3)
+    await ended(producer.client.close(), CLOSE_S)

@@ -13,6 +13,7 @@ import structlog
 
 from expedite_events import Lane
 from expedite_messaging import metrics
+from expedite_messaging.cancellation import Interrupted
 from expedite_messaging.connection import calling
 from expedite_messaging.effects import EffectWorker
 from expedite_messaging.engine import Transient
@@ -165,9 +166,9 @@ class Worker:
         task.add_done_callback(self._done)
 
     def _done(self, task: asyncio.Task[None]) -> None:
-        if task.cancelled() or self._stopping:
+        if self._stopping:
             return
-        error = task.exception()
+        error = Interrupted("something it waited for was cancelled") if task.cancelled() else task.exception()
         if error is None and task is self._tasks.get("consumer") and not self.consumer.topics:
             return  # a service without topics on this lane
         self.failure = error or RuntimeError(f"{task.get_name()} ended by itself")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,6 +14,7 @@ from aiokafka.errors import KafkaError
 from expedite_events import CATALOGUE
 from expedite_messaging.access import client_options
 from expedite_messaging.admin import Place, partitions_of
+from expedite_messaging.cancellation import ended
 from expedite_messaging.cause import RawRecord
 
 FETCH_BYTES = 4 * 1024 * 1024
@@ -77,8 +77,7 @@ class Tail:
         await self._stop()
 
     async def _stop(self) -> None:
-        with suppress(Exception):
-            await asyncio.wait_for(self._consumer.stop(), STOP_S)
+        await ended(self._consumer.stop(), STOP_S)
 
     async def poll(self, limit: int, wait_ms: int) -> list[RawRecord]:
         """The next records, at most `limit`, per partition in order; none when none come within `wait_ms`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from contextlib import AsyncExitStack
 
@@ -42,6 +43,22 @@ async def zombie_relay(on: Field) -> Bite:
     return Bite(bit=bit, recovery_s=taken_s)
 
 
+async def starved_relays(on: Field) -> Bite:
+    """Relays that hardly run lose their sessions again and again: whatever they were at when it happened, beginning, sending
+    or closing, they go on."""
+    processes = [on.process(f"{service}-standard-0") for service in ("order-intake", "inventory", "prioritizer")]
+    turns, ended = 4 if on.short else 10, 0
+    for _ in range(turns):
+        async with on.frozen([process.pid for process in processes]):
+            async with on.administrator() as connection:
+                for process in processes:
+                    name = f"{process.service}-{process.role}-{process.slot}"
+                    ended += await connection.fetchval(_END_RELAY, name)
+            await asyncio.sleep(random.uniform(0.5, 3.5))
+        await asyncio.sleep(random.uniform(0.1, 0.8))
+    return Bite(times=turns * len(processes), bit={"sessions ended": ended})
+
+
 async def stopped_consumer(on: Field) -> Bite:
     """A consumer stands still beyond its session: its partitions go to the other one, and it wakes in a batch that is no
     longer its own."""
@@ -72,8 +89,10 @@ async def frozen_tree(on: Field) -> Bite:
 
 
 TRIALS = (
-    Trial("4", "zombie relay: frozen 20 s, its session ended, another takes over", "I3, I5", zombie_relay, 3.0,
+    Trial("4a", "zombie relay: frozen 20 s, its session ended, another takes over", "I3, I5", zombie_relay, 3.0,
           short=True, ground=DOUBLED),
+    Trial("4b", "relays starved: stopped in turns, their sessions ended meanwhile", "I4, I5", starved_relays, 10.0,
+          ground=DOUBLED),
     Trial("5", "consumers stopped 10 s, beyond their session", "I3", stopped_consumer, 8.0, ("rebalances",), short=True,
           ground=DOUBLED),
     Trial("6", "a whole service frozen 10 s", "I3", frozen_tree, 8.0, ("rebalances",)),
