@@ -20,7 +20,7 @@ from expedite_messaging.collection import Collection, Key
 from expedite_messaging.connection import calling
 from expedite_messaging.engine import DeliverySession, Transient
 from expedite_messaging.handoff import LEASE_S, Handoff
-from expedite_messaging.records import outbox_headers, pack_headers, record_of, shard_of, unpack_headers
+from expedite_messaging.records import pack_headers, record_of, shard_of, unpack_headers
 from expedite_messaging.repair_postgres import PostgresRepair
 from expedite_messaging.statements import find_statement, sql_of
 from expedite_messaging.tx import Closing, EffectRow, TimerRow, Where
@@ -260,7 +260,7 @@ class PostgresSession(PostgresRepair, DeliverySession):
             literals.texts([e.key for e in envelopes]),
             literals.texts([e.topic for e in envelopes]),
             literals.numbers([shard_of(e.key) for e in envelopes]),
-            [outbox_headers(e) for e in envelopes],
+            [e.packed() for e in envelopes],
             [e.value for e in envelopes],
             literals.numbers([e.lane is Lane.EXPRESS for e in envelopes]),
         )
