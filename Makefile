@@ -13,7 +13,8 @@ help:  ## this list
 .tools/bin/uv:
 	$(PYTHON) -m venv .tools && .tools/bin/pip install --quiet --disable-pip-version-check uv==0.13.9
 
-.venv/.synced: $(if $(findstring .tools,$(UV)),.tools/bin/uv) uv.lock pyproject.toml $(wildcard libs/*/pyproject.toml services/*/pyproject.toml deploy/local/pyproject.toml)
+.venv/.synced: $(if $(findstring .tools,$(UV)),.tools/bin/uv) uv.lock pyproject.toml $(wildcard libs/*/pyproject.toml services/*/pyproject.toml deploy/local/pyproject.toml) tools/interpreter.py tools/newer_python.py
+	@$(PYTHON) tools/newer_python.py $(UV)
 	$(UV) sync --frozen --all-packages --python "$$($(PYTHON) tools/interpreter.py)"
 	@touch $@
 
