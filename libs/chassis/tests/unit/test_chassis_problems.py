@@ -193,8 +193,8 @@ async def test_what_is_not_json_is_400(body: bytes, status: int, code: str) -> N
 async def test_the_place_where_json_breaks_is_named() -> None:
     """A4: the sender is told at which character the body stops being JSON."""
     async with a_client() as http:
-        answer = await http.post("/orders", content=b'{"weight": 1,}', headers=JSON)
-    assert checked(answer, 400, "malformed-json")["detail"] == "The body stops being JSON at character 13."
+        answer = await http.post("/orders", content=b'{"weight": }', headers=JSON)
+    assert checked(answer, 400, "malformed-json")["detail"] == "The body stops being JSON at character 11."
 
 
 @pytest.mark.parametrize(("depth", "status"), [(63, 200), (64, 200), (65, 400), (500, 400)])
