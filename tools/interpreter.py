@@ -1,4 +1,4 @@
-"""Print the Python to build the environment with: the fastest there is of the versions we are tested with.
+"""Print the Python to build the environment with: the newest of the versions we are tested with, in its fastest build.
 
 A distribution compiles CPython with profile-guided optimisation; one compiled by hand often is not. Ours ran with a ninth
 less processor time on the former, and with a tenth less again on a newer one (docs/performance.md). Builds do not reliably say
@@ -52,10 +52,16 @@ def seconds(python: str) -> float | None:
 
 
 def best() -> str:
-    """The fastest; this one unless another is faster by more than noise."""
+    """The newest version, in its fastest build, unless it is slower than this one by more than noise; of this one's version
+    another only when it is faster by more than noise."""
     timed = {path: taken for path in candidates() if (taken := seconds(path)) is not None}
-    quickest = min(timed, key=timed.__getitem__, default=sys.executable)
-    return quickest if timed.get(quickest, 1.0) < MARGIN * timed.get(sys.executable, 1.0) else sys.executable
+    own = timed.get(sys.executable, 1.0)
+    for version in reversed(VERSIONS):
+        builds = [path for path in timed if Path(path).name == f"python{version}" and path != sys.executable]
+        quickest = min(builds, key=timed.__getitem__, default=sys.executable)
+        if timed.get(quickest, own) < own * (MARGIN if version == _OWN else 1 / MARGIN):
+            return quickest
+    return sys.executable
 
 
 if __name__ == "__main__":
