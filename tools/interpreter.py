@@ -15,6 +15,7 @@ from pathlib import Path
 import newer_python
 
 MARGIN = 0.95  # as fast as the default within noise: the default
+SLOWER = 1.25  # a newer version that is so much slower is a bad build; on a machine that starts up, less says nothing
 _OWN = f"{sys.version_info[0]}.{sys.version_info[1]}"
 VERSIONS = (_OWN,) if os.environ.get("EXPEDITE_SYSTEM_PYTHON") else ("3.11", "3.13")
 _TIMED = """
@@ -52,14 +53,14 @@ def seconds(python: str) -> float | None:
 
 
 def best() -> str:
-    """The newest version, in its fastest build, unless it is slower than this one by more than noise; of this one's version
+    """The newest version, in its fastest build, unless it is much slower than this one; of this one's version
     another only when it is faster by more than noise."""
     timed = {path: taken for path in candidates() if (taken := seconds(path)) is not None}
     own = timed.get(sys.executable, 1.0)
     for version in reversed(VERSIONS):
         builds = [path for path in timed if Path(path).name == f"python{version}" and path != sys.executable]
         quickest = min(builds, key=timed.__getitem__, default=sys.executable)
-        if timed.get(quickest, own) < own * (MARGIN if version == _OWN else 1 / MARGIN):
+        if timed.get(quickest, own) < own * (MARGIN if version == _OWN else SLOWER):
             return quickest
     return sys.executable
 

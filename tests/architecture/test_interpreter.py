@@ -25,11 +25,11 @@ def test_the_newest_is_taken_unless_it_is_slower(monkeypatch: pytest.MonkeyPatch
     """What differs by less than noise decides nothing: a timing on a busy machine must not choose the version."""
     own = f"python{interpreter._OWN}"
     monkeypatch.setattr(interpreter, "VERSIONS", (interpreter._OWN, "3.99"))
-    taken = {sys.executable: 1.0, "/new/python3.99": 1.02, "/broken/python3.99": None, f"/other/{own}": 0.97}
+    taken = {sys.executable: 1.0, "/new/python3.99": 1.1, "/broken/python3.99": None, f"/other/{own}": 0.97}
     monkeypatch.setattr(interpreter, "candidates", lambda: list(taken))
     monkeypatch.setattr(interpreter, "seconds", taken.get)
     assert interpreter.best() == "/new/python3.99"
-    taken["/new/python3.99"] = 1.2
+    taken["/new/python3.99"] = 1.3
     assert interpreter.best() == sys.executable
     taken[f"/other/{own}"] = 0.9
     assert interpreter.best() == f"/other/{own}"
