@@ -269,7 +269,7 @@ async def opened(
         books = await stack.enter_async_context(Books(snapshot.databases))
         shop = Client(snapshot.urls["order-intake"], snapshot.api_keys["shop"])
         stack.callback(shop.close)
-        goods = await prepare(operator, [s.name for s in chosen], system.plan.carriers_url)
+        goods = await prepare(operator, books, [s.name for s in chosen], system.plan.carriers_url)
         yield Ground(system, books, operator, shop, goods, folder, started_s, tuple(profile), scale or {})
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from expedite_bench.books import Books
 from expedite_bench.wire import Client
 from expedite_local import seeding
 from expedite_local.demo.client import Api
@@ -49,8 +50,9 @@ class Goods:
     scarce: list[str]
 
 
-async def prepare(api: Api, services: Sequence[str], carriers_url: str) -> Goods:
-    """Master data of the services that run, and stock that no run uses up."""
+async def prepare(api: Api, books: Books, services: Sequence[str], carriers_url: str) -> Goods:
+    """Master data of the services that run, and stock that no run uses up. Returns when intake knows every product: an
+    order that comes before its product is held."""
     if "shipping" in services and "prioritizer" in services:
         await seeding.load_master_data(api, carriers_url, lambda _: None)
     else:
@@ -60,6 +62,9 @@ async def prepare(api: Api, services: Sequence[str], carriers_url: str) -> Goods
     await stock(api, dict.fromkeys(goods.skus, STOCK), WAREHOUSE, "bench")
     await stock(api, dict.fromkeys(goods.apart, STOCK), ELSEWHERE, "bench-apart")
     async with asyncio.timeout(60):
+        # Being ready is not enough: intake is as soon as it knows one product, and they come as several batches of events.
+        while await books.value("order-intake", "SELECT count(*) FROM product") < len(known):  # noqa: ASYNC110 - no event
+            await asyncio.sleep(0.2)
         while (await api.send("GET", "order-intake", "/readyz")).status_code != 200:  # noqa: ASYNC110 - it has no event
             await asyncio.sleep(0.2)
     return goods
