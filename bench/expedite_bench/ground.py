@@ -274,16 +274,24 @@ async def opened(
 
 
 async def wear(url: str, gigabytes: float) -> None:
-    """Make a new database server like one that has run for an hour: its write-ahead log goes round in files that exist. A
-    new one makes a file of 16 MB every few hundred orders, and every commit of every service waits meanwhile."""
+    """Make a new database server like one that has run for an hour: its write-ahead log goes round in files that exist, and
+    its buffers are memory that it has. A new one makes a file of 16 MB every few hundred orders, and every commit of every
+    service waits meanwhile; and each 2 MB of its buffers are cleared when they are used for the first time."""
     segments = int(gigabytes * 64)
     if not segments:
         return
-    told(f"wearing in the write-ahead log: {segments} files")
+    told(f"wearing in the database server: {segments} files of its log, and its buffers")
     connection = await asyncpg.connect(url)
     try:
         for _ in range(segments):
             await connection.execute("SELECT pg_logical_emit_message(false, 'bench', ''), pg_switch_wal()")
         await connection.execute("CHECKPOINT")
+        # A row is a page. Unlogged and gone before the next checkpoint, so that none of it goes to the disk.
+        await connection.execute("CREATE UNLOGGED TABLE worn (filling text STORAGE PLAIN)")
+        await connection.execute(
+            "INSERT INTO worn SELECT repeat('x', 8000) FROM generate_series(1,"
+            " (SELECT setting::int * 9 / 10 FROM pg_settings WHERE name = 'shared_buffers'))"
+        )
+        await connection.execute("DROP TABLE worn")
     finally:
         await connection.close()

@@ -26,7 +26,8 @@ from expedite_chaos.wires import BrokerWire
 
 from expedite_events import CATALOGUE, Lane, TrackingStatus
 from expedite_events.base import OrderBrief
-from expedite_events.envelope import Envelope, encode, uuid7
+from expedite_events.envelope import Envelope, encode
+from expedite_events.ids import uuid7
 from expedite_events.shipping import ShipmentTracked
 from expedite_local.child import ProcessSpec
 from expedite_local.clock import now

@@ -19,7 +19,7 @@ import inventory.domain.desk
 import inventory.domain.order
 import shipping.domain.custody
 from expedite_events import TrackingStatus
-from expedite_events.envelope import uuid7
+from expedite_events.ids import uuid7
 from expedite_messaging import Fired
 from fulfillment.store import ORDERS as FLOOR
 from inventory.store import SHELVES

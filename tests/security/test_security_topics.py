@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError
 from expedite_e2e import System, eventually, expedite
 from expedite_security.broker import EXPEDITE, STRANGER, SaslBroker
 
-from expedite_events.envelope import uuid7
+from expedite_events.ids import uuid7
 from expedite_messaging.access import KafkaAccessError, client_options
 from expedite_messaging.admin import KafkaAway, ensure_topics, read_topics, wait_ready
 

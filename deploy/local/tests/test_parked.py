@@ -23,7 +23,8 @@ from expedite_chassis import ServiceSpec, testing
 from expedite_chassis.masking import MASK
 from expedite_events import NO_UNITS, Illegal, Lane, OrderClosed, Units, row_of
 from expedite_events.base import Address, Customer
-from expedite_events.envelope import Envelope, uuid8
+from expedite_events.envelope import Envelope
+from expedite_events.ids import uuid8
 from expedite_local import state, warden
 from expedite_local.errors import LocalError
 from expedite_local.home import HOME_VARIABLE, Home

@@ -5,8 +5,9 @@ from uuid import UUID
 
 import pytest
 
-from expedite_events import Lane, RaiseRequested, Units, UnitsCancelled, row_of
-from expedite_events.envelope import Envelope, Undecodable, decode, encode, event_id_for, is_ours, millis, uuid7, uuid8
+from expedite_events import Lane, RaiseRequested, Units, UnitsCancelled, ids, row_of
+from expedite_events.envelope import Envelope, Undecodable, decode, encode, event_id_for
+from expedite_events.ids import is_ours, millis, uuid7, uuid8
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
 RAISED = RaiseRequested(order_id="20261123-EC-000001", requested_by="p1", requested_at=NOW, reason="clinic")
@@ -69,6 +70,29 @@ def test_ids_are_time_ordered_and_deterministic() -> None:
     assert millis(first) == millis(cause)
     assert uuid8(1, "a") < uuid8(2, "a")
     assert uuid7().version == 7
+
+
+def test_ids_are_the_same_with_and_without_the_drivers_uuid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader of our topics need not have a database driver; one that has it is faster, nothing else."""
+    text = b"0191b2c3-d4e5-7a6b-8c7d-0123456789ab"
+    driver = [ids.parsed(text), uuid8(1, "a")]
+    monkeypatch.setattr(ids, "_of", ids._slowly)
+    plain = [ids.parsed(text), uuid8(1, "a")]
+    assert {type(found) for found in plain} == {UUID} != {type(found) for found in driver}
+    assert plain == driver
+    assert driver == plain
+    assert [*map(hash, plain)] == [*map(hash, driver)]
+    assert [*map(str, plain)] == [*map(str, driver)]
+    assert str(plain[0]).encode() == text
+
+
+@pytest.mark.parametrize("slowly", [False, True])
+@pytest.mark.parametrize("text", [b"", b"0191b2c3", b"0191b2c3-d4e5-7a6b-8c7d-0123456789zz", b"\xff" * 36, b"_" * 36])
+def test_what_is_no_id_is_refused(text: bytes, slowly: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if slowly:
+        monkeypatch.setattr(ids, "_of", ids._slowly)
+    with pytest.raises(ValueError):
+        ids.parsed(text)
 
 
 @pytest.mark.parametrize("version", [1, 3, 4, 5, 6, 7, 8])

@@ -12,7 +12,7 @@ from expedite_sample.handlers import World, make
 from expedite_sample.store import SHELVES
 from expedite_sample.worlds import OnPostgres, on_postgres
 
-from expedite_events.envelope import uuid7
+from expedite_events.ids import uuid7
 from expedite_messaging import Transient, Tx, metrics
 from expedite_messaging.connection import calling, kind_of
 from expedite_messaging.postgres import PostgresEngine

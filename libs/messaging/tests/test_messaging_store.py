@@ -14,7 +14,7 @@ from expedite_sample.handlers import World, make
 from expedite_sample.store import TALLIES
 from expedite_sample.worlds import OnPostgres, on_postgres, tracked
 
-from expedite_events.envelope import uuid7, uuid8
+from expedite_events.ids import uuid7, uuid8
 from expedite_messaging import Handlers, Tx, metrics
 from expedite_messaging.clock import anchor, business_now, freeze, resume
 from expedite_messaging.jobs import JobRunner

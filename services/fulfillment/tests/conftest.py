@@ -36,7 +36,8 @@ from expedite_events import (
     WarehouseChanged,
     row_of,
 )
-from expedite_events.envelope import Envelope, uuid7
+from expedite_events.envelope import Envelope
+from expedite_events.ids import uuid7
 from expedite_events.inventory import CutOff
 from expedite_messaging import Engine
 from expedite_messaging.memory import MemoryClock, MemoryEngine

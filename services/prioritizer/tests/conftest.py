@@ -48,7 +48,8 @@ from expedite_events import (
     WarehouseChanged,
 )
 from expedite_events.catalogue import row_of
-from expedite_events.envelope import Envelope, uuid7
+from expedite_events.envelope import Envelope
+from expedite_events.ids import uuid7
 from prioritizer.domain.assign import observe
 from prioritizer.domain.clocks import TIMER, Clock, clocks, ring
 from prioritizer.domain.order import Order

@@ -31,7 +31,8 @@ from expedite_events import (
     Urgency,
     row_of,
 )
-from expedite_events.envelope import Envelope, uuid7
+from expedite_events.envelope import Envelope
+from expedite_events.ids import uuid7
 from expedite_local.carriers import messages, rates
 from expedite_local.carriers.app import create_app
 from expedite_local.carriers.script import Step

@@ -51,8 +51,8 @@ class Liveness:
     """
 
     url: str
-    every: float = 5.0
-    failures: int = 12
+    every: float = 10.0
+    failures: int = 6
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,6 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import asyncpg
-import psutil
 
 EVERY_S = 1.0
 BUSY = 0.5
@@ -32,8 +31,12 @@ TRUSTED_S = 3.0
 """For so long after it was seen to give way by itself, a process may be busy."""
 DISK, URGENT = 2, 1
 """Places in the real-time class. Whoever may hold what another waits for, a lock of the database say, is in the same place."""
+_TICKS = os.sysconf("SC_CLK_TCK")
 _KERNEL = Path("/proc/2/task/2/children")  # of kthreadd: the kernel's own threads
 _DISK_WORKER = re.compile(r"kworker/\d+:\d+H")  # of the pools that serve block devices (kblockd)
+_kernel: dict[
+    int, bool
+] = {}  # its threads, and whether they serve the disk: some hundred, of which few are new at a second look
 # Sessions of express lanes and of the APIs where urgent orders come in and are raised; and who writes the log for them.
 _SESSIONS = r"""
 SELECT pid FROM pg_stat_activity
@@ -59,9 +62,10 @@ def calm(pid: int) -> None:
 
 def _become(pid: int, policy: int, priority: int) -> None:
     with contextlib.suppress(OSError):  # it has just ended
-        for thread in Path(f"/proc/{pid}/task").iterdir():
+        param = os.sched_param(priority)
+        for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - every second, of some hundred threads
             with contextlib.suppress(OSError):  # or is not ours
-                os.sched_setscheduler(int(thread.name), policy, os.sched_param(priority))
+                os.sched_setscheduler(int(thread), policy, param)
 
 
 @contextmanager
@@ -92,10 +96,13 @@ def disk_workers() -> list[int]:
     if _name(2) != "kthreadd":
         return []
     try:
-        kernel = map(int, _KERNEL.read_text(encoding="ascii").split())
+        kernel = list(map(int, _KERNEL.read_text(encoding="ascii").split()))
     except OSError:
         return []
-    return [pid for pid in kernel if _DISK_WORKER.match(_name(pid))]
+    known = {pid: _kernel[pid] if pid in _kernel else bool(_DISK_WORKER.match(_name(pid))) for pid in kernel}
+    _kernel.clear()
+    _kernel.update(known)
+    return [pid for pid, serves in known.items() if serves]
 
 
 def _name(pid: int) -> str:
@@ -180,7 +187,8 @@ def _gives_way(pid: int) -> bool:
 def _cpu_s(pid: int) -> float:
     """Seconds of processor time a process has had; 0 when it is gone."""
     try:
-        times = psutil.Process(pid).cpu_times()
-    except psutil.Error:
+        _, _, told = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")
+    except OSError:
         return 0.0
-    return float(times.user + times.system)
+    user, system = told.split()[11:13]
+    return (int(user) + int(system)) / _TICKS

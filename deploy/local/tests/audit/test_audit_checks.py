@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from expedite_events.envelope import uuid7
+from expedite_events.ids import uuid7
 from expedite_local import audit
 from expedite_local.audit.finding import Finding
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from expedite_events.envelope import uuid7
+from expedite_events.ids import uuid7
 from expedite_local.audit.finding import Finding
 from expedite_local.home import Home
 from expedite_messaging import RawRecord

@@ -32,7 +32,8 @@ from expedite_events import (
     Units,
     row_of,
 )
-from expedite_events.envelope import Envelope, decode, event_id_for, uuid7
+from expedite_events.envelope import Envelope, decode, event_id_for
+from expedite_events.ids import uuid7
 from expedite_local import audit, state, warden
 from expedite_local.audit.invariants import Invariant
 from expedite_local.audit.watch import Figures, Options, Violation, watch

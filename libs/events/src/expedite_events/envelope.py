@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
-from uuid import UUID, SafeUUID
+from uuid import UUID
 
 from expedite_events.base import Event
 from expedite_events.catalogue import Lane, Row, row_of, row_of_topic
+from expedite_events.ids import millis, parsed, uuid8
 from expedite_events.value import Unreadable, from_json, to_json
 
 CONTENT_TYPE = "application/json"
-_new, _set, _unknown = object.__new__, object.__setattr__, SafeUUID.unknown  # members of an Enum are slow to reach
-_VARIANT = 0x8000_0000_0000_0000
 
 
 class Undecodable(Exception):
@@ -138,7 +134,7 @@ def decode(topic: str, key: bytes | None, value: bytes | None, headers: Iterable
         if told != row.key_of(event):
             raise Undecodable(f"its key is {told!r}, its event is about {row.key_of(event)!r}")
         return Envelope(  # by place: names take twice as long
-            _uuid(attributes["ce_id"]),
+            parsed(attributes["ce_id"]),
             service,
             row,
             told,
@@ -172,49 +168,8 @@ def _sender(row: Row, source: bytes, kind: bytes) -> str:
     return service
 
 
-def _uuid(text: bytes) -> UUID:
-    """The id in its usual form; `UUID` itself accepts several and takes twice as long for it."""
-    if len(text) != 36:
-        raise ValueError(f"{text!r} is not an id")
-    return _of(int(text.replace(b"-", b""), 16))
-
-
-def _of(number: int) -> UUID:
-    """The id with this number; `UUID` itself takes three times as long to look what it was given."""
-    found = _new(UUID)
-    _set(found, "int", number)
-    _set(found, "is_safe", _unknown)
-    return found
-
-
-_common_id = lru_cache(maxsize=4096)(_uuid)
+_common_id = lru_cache(maxsize=4096)(parsed)
 """An id that several events have: all of an order the same correlation, what one decision emits the same cause."""
-
-
-def uuid7() -> UUID:
-    """A time-ordered id for a root cause (HTTP request, webhook, job, snapshot); RFC 9562."""
-    ms = time.time_ns() // 1_000_000
-    raw = int.from_bytes(os.urandom(10), "big")
-    high = (ms << 16) | 0x7000 | (raw >> 68)
-    return _of((high << 64) | _VARIANT | (raw & 0x3FFF_FFFF_FFFF_FFFF))
-
-
-def uuid8(ms: int, *parts: str) -> UUID:
-    """A deterministic, time-ordered id: 48 bits of the cause's time in ms, then a hash of the parts; RFC 9562. The same
-    decision taken again gives the same id, so that inboxes recognise it."""
-    digest = int.from_bytes(hashlib.blake2b("\x1f".join(parts).encode(), digest_size=10).digest(), "big")
-    high = (ms << 16) | 0x8000 | (digest >> 68)
-    return _of((high << 64) | _VARIANT | (digest & 0x3FFF_FFFF_FFFF_FFFF))
-
-
-def is_ours(event_id: UUID) -> bool:
-    """Whether an id is of the versions we give, 7 and 8 (`UUID.version` takes six times as long to say so)."""
-    return (event_id.int >> 76) & 0xF in (7, 8) and (event_id.int >> 62) & 3 == 2
-
-
-def millis(event_id: UUID) -> int:
-    """The 48-bit time of a version 7 or 8 id."""
-    return event_id.int >> 80
 
 
 def event_id_for(cause_id: UUID, service: str, event: Event, lane: Lane) -> UUID:

@@ -33,8 +33,13 @@ _Span = tuple[int, int, int]  # line, first, last
 
 def _normalise(spans: Iterable[_Span]) -> tuple[_Span, ...]:
     spans = tuple(spans)
-    if len(spans) == 1 and spans[0][1] <= spans[0][2]:
-        return spans
+    line_before = last_before = -1
+    for line, first, last in spans:
+        if last < first or line < line_before or (line == line_before and first <= last_before + 1):
+            break
+        line_before, last_before = line, last
+    else:
+        return spans  # as nearly all are
     merged: list[_Span] = []
     for line, first, last in sorted(spans):
         if last < first:

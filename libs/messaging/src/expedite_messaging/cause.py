@@ -13,7 +13,8 @@ from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
 from expedite_events import Event, Lane
-from expedite_events.envelope import Envelope, uuid7, uuid8
+from expedite_events.envelope import Envelope
+from expedite_events.ids import uuid7, uuid8
 
 E = TypeVar("E", bound=Event, covariant=True)
 

@@ -19,7 +19,8 @@ from aiokafka.errors import KafkaError
 
 from expedite_events import Lane, row_of, row_of_topic
 from expedite_events.catalogue import CATALOGUE
-from expedite_events.envelope import Envelope, Undecodable, decode, heard, is_ours
+from expedite_events.envelope import Envelope, Undecodable, decode, heard
+from expedite_events.ids import is_ours
 from expedite_messaging import metrics
 from expedite_messaging.access import client_options
 from expedite_messaging.cancellation import ended

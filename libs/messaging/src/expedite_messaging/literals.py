@@ -1,13 +1,23 @@
-"""Arrays handed to PostgreSQL as one text each: `unnest($1::text::uuid[])`.
+"""Arrays handed to PostgreSQL as one value each.
 
-The driver looks at every element of an array to see whether it is an array itself, which costs more than all the rest it
-does for short values: keys, ids, numbers. Long texts (documents, events) stay arrays, because quoting them would cost more.
+The driver looks at every element of an array to see whether it is an array itself, and makes room for one after the other.
+Short values (keys, ids, numbers) travel as an array literal instead: `unnest($1::text::uuid[])`. JSON texts are joined by a
+character that JSON never holds as it is (`JOINED`), bytes are joined and cut apart by their places: 0.3 us for a document of
+1 KB instead of 2.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from uuid import UUID
+
+JOINED = "string_to_array(${}::text, chr(30))"
+"""SQL of the array of texts that `documents` joined, with the number of the parameter to fill in."""
+
+
+def documents(texts: Iterable[str]) -> str:
+    """JSON texts: whoever writes JSON escapes control characters."""
+    return "\x1e".join(texts)
 
 
 def numbers(values: Iterable[object]) -> str:
@@ -17,7 +27,7 @@ def numbers(values: Iterable[object]) -> str:
 
 def ids(values: Iterable[UUID]) -> str:
     """UUIDs."""
-    return "{" + ",".join([f"{value.int:032x}" for value in values]) + "}"
+    return "{" + ",".join(map(str, values)) + "}"
 
 
 def quoted(text: str) -> str:

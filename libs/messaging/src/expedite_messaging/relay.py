@@ -29,7 +29,7 @@ from aiokafka.errors import (
 from aiokafka.partitioner import murmur2
 
 from expedite_events import Lane
-from expedite_messaging import metrics
+from expedite_messaging import literals, metrics
 from expedite_messaging.access import client_options
 from expedite_messaging.admin import MAX_MESSAGE_BYTES
 from expedite_messaging.cancellation import Interrupted, Standstill, ended, moving, seen, uninterrupted
@@ -229,12 +229,13 @@ class Relay:
         """Delete what the broker has and read what comes next, in one statement."""
         shards = sorted(self.shards)
         mine = "" if len(shards) == SHARDS else " AND shard = ANY($5::smallint[])"
-        gone = f"WITH gone AS (DELETE FROM {self.table} WHERE id = ANY($1::bigint[]))" if acked else ""
+        sent = "SELECT unnest($1::text::bigint[])"  # sets: an array would be gone through for every row
+        gone = f"WITH gone AS (DELETE FROM {self.table} WHERE id = ANY(ARRAY({sent})))" if acked else ""
         statement = f"""
             {gone} SELECT id, topic, key, headers, value FROM {self.table}
-            WHERE id > $2 AND id <> ALL($1::bigint[]) AND key <> ALL($3::text[]) {mine} ORDER BY id LIMIT $4
+            WHERE id > $2 AND id NOT IN ({sent}) AND key <> ALL($3::text[]) {mine} ORDER BY id LIMIT $4
         """
-        arguments = [list(acked), floor, self._blocked_now(), limit if shards else 0]
+        arguments = [literals.numbers(acked), floor, self._blocked_now(), limit if shards else 0]
         rows: list[Any] = await calling(connection.fetch(statement, *arguments, *([shards] if mine else [])))
         self._said_at = time.monotonic()
         self._steps += 1

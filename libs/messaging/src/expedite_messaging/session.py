@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from itertools import accumulate
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -38,10 +39,11 @@ INSERT INTO inbox SELECT u FROM unnest($1::uuid[]) AS u ORDER BY u ON CONFLICT D
 # order of commits.
 EMIT = """
 WITH e AS MATERIALIZED (
-  SELECT *, nextval('emission') AS number
-  FROM unnest($1::text::uuid[], $2::text::text[], $3::text::text[], $4::text::smallint[], $5::bytea[], $6::bytea[],
-              $7::text::bool[])
-    AS e(event_id, key, topic, shard, headers, value, express)),
+  SELECT event_id, key, topic, shard, express, nextval('emission') AS number,
+         substring($6::bytea FROM at FOR half - at) AS headers, substring($6::bytea FROM half FOR past - half) AS value
+  FROM unnest($1::text::uuid[], $2::text::text[], $3::text::text[], $4::text::smallint[], $5::text::bool[],
+              $7::text::int[], $8::text::int[], $9::text::int[])
+    AS e(event_id, key, topic, shard, express, at, half, past)),
 entered AS (
   INSERT INTO ledger (event_id, key, topic, sequence) SELECT event_id, key, topic, number FROM e),
 express AS (
@@ -50,13 +52,13 @@ express AS (
 INSERT INTO outbox (id, shard, topic, key, event_id, headers, value)
 SELECT number, shard, topic, key, event_id, headers, value FROM e WHERE NOT express
 """
-TIMERS = """
+TIMERS = f"""
 WITH wanted AS MATERIALIZED (
-  SELECT * FROM unnest($1::text[], $2::text[], $3::int[], $4::uuid[], $5::text[], $6::timestamptz[], $7::text[],
-                       $8::text[], $9::uuid[], $10::text[])
+  SELECT * FROM unnest($1::text::text[], $2::text::text[], $3::text::int[], $4::text::uuid[], $5::text::text[],
+                       $6::timestamptz[], {literals.JOINED.format(7)}, $8::text::text[], $9::text::uuid[], $10::text::text[])
     AS w(kind, subject, level, id, key, due_at, data, lane, correlation_id, traceparent)),
 gone AS (
-  DELETE FROM timer t USING unnest($11::text[], $12::text[], $13::int[]) AS c(kind, subject, level)
+  DELETE FROM timer t USING unnest($11::text::text[], $12::text::text[], $13::text::int[]) AS c(kind, subject, level)
   WHERE t.kind = c.kind AND t.subject = c.subject AND (c.level IS NULL OR t.level = c.level)
     AND NOT EXISTS (SELECT FROM wanted w WHERE w.kind = t.kind AND w.subject = t.subject AND w.level = t.level))
 INSERT INTO timer (kind, subject, level, id, key, due_at, data, lane, correlation_id, traceparent)
@@ -67,12 +69,12 @@ ON CONFLICT (kind, subject, level) DO UPDATE SET id = excluded.id, key = exclude
   traceparent = excluded.traceparent, attempts = 0, retry_at = NULL, error = NULL
 """
 # `taken`: performed by the very process that wants it, so it is leased from its birth.
-NEW_EFFECTS = """
+NEW_EFFECTS = f"""
 INSERT INTO effect (id, kind, subject, key, data, lane, correlation_id, traceparent, attempts, next_at)
 SELECT id, kind, subject, key, data::json, lane, correlation_id, traceparent, taken::int,
   clock_timestamp() + CASE WHEN taken THEN make_interval(secs => $10) ELSE interval '0' END
-FROM unnest($1::text::uuid[], $2::text::text[], $3::text::text[], $4::text::text[], $5::text[], $6::text::text[],
-            $7::text::uuid[], $8::text::text[], $9::text::bool[])
+FROM unnest($1::text::uuid[], $2::text::text[], $3::text::text[], $4::text::text[], {literals.JOINED.format(5)},
+            $6::text::text[], $7::text::uuid[], $8::text::text[], $9::text::bool[])
   AS w(id, kind, subject, key, data, lane, correlation_id, traceparent, taken) ORDER BY kind, subject
 """
 EFFECTS = f"{NEW_EFFECTS} ON CONFLICT DO NOTHING RETURNING id"
@@ -115,11 +117,11 @@ UPDATE effect f SET state = 'done', finished_at = clock_timestamp(), ok = r.ok, 
 FROM unnest($1::text::text[], $2::text::text[], $3::text::bool[], $4::text[]) AS r(kind, subject, ok, error)
 WHERE f.kind = r.kind AND f.subject = r.subject AND f.state <> 'done' RETURNING f.kind, f.subject
 """
-KEEP_RESULTS = """
+KEEP_RESULTS = f"""
 UPDATE effect f SET state = 'performed', ok = r.ok, result = r.result::json, error = r.error, attempts = r.attempts,
   reason = coalesce($7, f.reason),
   next_at = clock_timestamp() + make_interval(secs => CASE WHEN $7::text IS NULL THEN 1 ELSE 30 END)
-FROM unnest($1::text::text[], $2::text::text[], $3::text::bool[], $4::text[], $5::text[], $6::text::int[])
+FROM unnest($1::text::text[], $2::text::text[], $3::text::bool[], $4::text[], {literals.JOINED.format(5)}, $6::text::int[])
   AS r(kind, subject, ok, error, result, attempts)
 WHERE f.kind = r.kind AND f.subject = r.subject AND f.state <> 'done'
 """
@@ -224,8 +226,7 @@ class PostgresSession(PostgresRepair, DeliverySession):
         self, collection: Collection[S], where: Where, order_by: Sequence[str], limit: int | None, offset: int
     ) -> list[S]:
         text, values = find_statement(collection, where, order_by, limit, offset)
-        parse = sql_of(collection).state
-        return [parse(row[0]) for row in await self._fetch(text, *values)]
+        return list(sql_of(collection).states(await self._fetch(text, *values)).values())
 
     async def count(self, collection: Collection[S], where: Where, limit: int | None = None) -> int:
         text, values = find_statement(collection, where, (), limit, 0, count=True)
@@ -254,33 +255,37 @@ class PostgresSession(PostgresRepair, DeliverySession):
         if unlocked:
             await self._fetch(LOCK, literals.texts(list(unlocked)))
             self._locked |= unlocked
+        pieces = [piece for e in envelopes for piece in (e.packed(), e.value)]
+        places = list(accumulate(map(len, pieces), initial=1))  # where each piece begins, and where the last one ends
         await self._execute(
             EMIT,
             literals.ids([e.id for e in envelopes]),
             literals.texts([e.key for e in envelopes]),
             literals.texts([e.topic for e in envelopes]),
             literals.numbers([shard_of(e.key) for e in envelopes]),
-            [e.packed() for e in envelopes],
-            [e.value for e in envelopes],
             literals.numbers([e.lane is Lane.EXPRESS for e in envelopes]),
+            b"".join(pieces),
+            literals.numbers(places[0:-1:2]),
+            literals.numbers(places[1::2]),
+            literals.numbers(places[2::2]),
         )
 
     async def timers(self, set_: Sequence[TimerRow], cancel: Sequence[CancelTimer]) -> None:
         await self._execute(
             TIMERS,
-            [t.kind for t in set_],
-            [t.subject for t in set_],
-            [t.level for t in set_],
-            [t.id for t in set_],
-            [t.key for t in set_],
+            literals.texts([t.kind for t in set_]),
+            literals.texts([t.subject for t in set_]),
+            literals.numbers([t.level for t in set_]),
+            literals.ids([t.id for t in set_]),
+            literals.texts([t.key for t in set_]),
             [t.due_at for t in set_],
-            [t.text for t in set_],
-            [t.lane.value for t in set_],
-            [t.correlation_id for t in set_],
-            [t.traceparent for t in set_],
-            [c.kind for c in cancel],
-            [c.subject for c in cancel],
-            [c.level for c in cancel],
+            literals.documents([t.text for t in set_]),
+            literals.texts([t.lane.value for t in set_]),
+            literals.ids([t.correlation_id for t in set_]),
+            literals.texts([t.traceparent for t in set_]),
+            literals.texts([c.kind for c in cancel]),
+            literals.texts([c.subject for c in cancel]),
+            literals.numbers([c.level for c in cancel]),
         )
 
     async def effects(self, rows: Sequence[EffectRow]) -> None:
@@ -292,7 +297,7 @@ class PostgresSession(PostgresRepair, DeliverySession):
             literals.texts([r.kind for r in rows]),
             literals.texts([r.subject for r in rows]),
             literals.texts([r.key for r in rows]),
-            [r.text for r in rows],
+            literals.documents([r.text for r in rows]),
             literals.texts([r.lane for r in rows]),
             literals.ids([r.correlation_id for r in rows]),
             literals.texts([r.traceparent for r in rows]),
@@ -362,7 +367,7 @@ class PostgresSession(PostgresRepair, DeliverySession):
         await self._execute(
             KEEP_RESULTS,
             *_outcomes(results),
-            [orjson.dumps(dict(r.data)).decode() for r in results],
+            literals.documents([orjson.dumps(dict(r.data)).decode() for r in results]),
             literals.numbers([r.attempts for r in results]),
             reason,
         )

@@ -35,17 +35,22 @@ class CollectionSql:
 
     def __init__(self, collection: Collection[Any]) -> None:
         self.collection = collection
-        self._documents: dict[str, Any] = {}
+        self._documents: dict[Key, tuple[str, Any]] = {}
         self._read = reader(collection.model).decode
         table, keys = _quoted(collection.table.name), [_quoted(k) for k in collection.key]
         columns = [collection.table.c[c.name] for c in collection.columns]
         self._columns = [(c.name, _form(c.type)) for c in columns]
         names = [*keys, *(_quoted(c.name) for c in columns), "doc"]
-        casts = ["text[]"] * len(keys) + [_array_cast(c.type) for c in columns] + ["text[]"]
-        forms = ["text"] * len(keys) + [_form(c.type) for c in columns] + ["plain"]
+        casts = ["text[]"] * len(keys) + [_array_cast(c.type) for c in columns]
+        forms = ["text"] * len(keys) + [_form(c.type) for c in columns]
         arrays = ", ".join(
-            f"${n}::text::{cast}" if form in ("number", "text") else f"${n}::{cast}"
-            for n, (cast, form) in enumerate(zip(casts, forms, strict=True), 1)
+            [
+                *(
+                    f"${n}::text::{cast}" if form in ("number", "text") else f"${n}::{cast}"
+                    for n, (cast, form) in enumerate(zip(casts, forms, strict=True), 1)
+                ),
+                literals.JOINED.format(len(names)),
+            ]
         )
         aliases = [f"c{n}" for n in range(len(names))]
         values = [
@@ -87,29 +92,30 @@ class CollectionSql:
                 found.append(literals.texts(values) if kind == "text" else values)
         texts = [to_json(state).decode() for state in states]
         if not once:
-            self._remember(zip(texts, states, strict=True))
-        found.append(texts)
+            known: Iterable[Key] = keys[0] if len(keys) == 1 else zip(*keys, strict=True)
+            self._documents.update(zip(known, zip(texts, states, strict=True), strict=True))
+            self._forget()
+        found.append(literals.documents(texts))
         return found
 
     def states(self, rows: Sequence[Any]) -> dict[Key, Any]:
-        """Documents of `fetch` and `lock` by key."""
+        """Documents by key, of rows that hold the key and then the text: of `fetch`, `lock` and `find_statement`. A text that
+        is still that of the frozen document this process wrote or read last is not parsed again; to compare the two costs less
+        than to hash one of them."""
         width = len(self.collection.key)
-        if width == 1:
-            return {row[0]: self.state(row[1]) for row in rows}
-        return {tuple(row[:width]): self.state(row[width]) for row in rows}
+        documents, read, found = self._documents, self._read, {}
+        for row in rows:
+            key, text = row[0] if width == 1 else tuple(row[:width]), row[width]
+            known = documents.get(key)
+            if known is None or known[0] != text:
+                known = documents[key] = text, read(text)
+            found[key] = known[1]
+        self._forget()
+        return found
 
-    def state(self, text: str) -> Any:
-        """The document of a row. Equal text is an equal, frozen document: most are those this process wrote a moment ago."""
-        known = self._documents.get(text)
-        if known is None:
-            known = self._read(text)
-            self._remember(((text, known),))
-        return known
-
-    def _remember(self, documents: Iterable[tuple[str, Any]]) -> None:
-        self._documents.update(documents)
+    def _forget(self) -> None:
         if len(self._documents) > _REMEMBERED:  # the older half goes: a dict keeps the order of insertion
-            self._documents = dict(list(self._documents.items())[_REMEMBERED // 2 :])
+            self._documents = dict(list(self._documents.items())[-_REMEMBERED // 2 :])
 
 
 @lru_cache(maxsize=1024)
@@ -196,7 +202,8 @@ def _compiled(
     count: bool,
 ) -> tuple[str, list[str]]:
     table = collection.table
-    statement: sa.Select[Any] = sa.select(sa.literal_column("1") if count else table.c.doc).select_from(table)
+    told: list[Any] = [sa.literal_column("1")] if count else [*(table.c[name] for name in collection.key), table.c.doc]
+    statement: sa.Select[Any] = sa.select(*told).select_from(table)
     for number, (name, kind) in enumerate(shape):
         column_name, _, operator = name.partition("__")
         statement = statement.where(_condition(table.c[column_name], operator, kind, f"p{number}"))

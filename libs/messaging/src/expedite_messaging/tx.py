@@ -17,7 +17,8 @@ import orjson
 
 from expedite_events import Decision, Effect, Event, Lane, Value, row_of
 from expedite_events.decision import CancelTimer, SetTimer
-from expedite_events.envelope import Envelope, event_id_for, millis, uuid8
+from expedite_events.envelope import Envelope, event_id_for
+from expedite_events.ids import millis, uuid8
 from expedite_messaging.cause import Cause
 from expedite_messaging.collection import Book, Collection, Key, sortable
 from expedite_messaging.jsonable import jsonable

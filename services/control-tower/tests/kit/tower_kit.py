@@ -39,7 +39,8 @@ from expedite_events import (
     Urgency,
     row_of,
 )
-from expedite_events.envelope import Envelope, uuid7
+from expedite_events.envelope import Envelope
+from expedite_events.ids import uuid7
 from expedite_messaging import Engine
 from expedite_messaging.memory import MemoryClock, MemoryEngine
 

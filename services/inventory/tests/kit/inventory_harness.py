@@ -23,7 +23,8 @@ from expedite_events import (
     WarehouseChanged,
     row_of,
 )
-from expedite_events.envelope import Envelope, uuid7
+from expedite_events.envelope import Envelope
+from expedite_events.ids import uuid7
 from expedite_messaging.memory import MemoryClock, MemoryEngine
 from expedite_messaging.tx import Tx
 from inventory import audit, jobs

@@ -28,7 +28,8 @@ from expedite_events import (
     Urgency,
     row_of,
 )
-from expedite_events.envelope import Envelope, uuid7
+from expedite_events.envelope import Envelope
+from expedite_events.ids import uuid7
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
 ORDER = "20261123-EC-000001"

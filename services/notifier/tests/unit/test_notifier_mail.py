@@ -9,7 +9,7 @@ from email import message_from_bytes, policy
 import pytest
 from aiosmtpd.controller import Controller
 
-from expedite_events.envelope import uuid7
+from expedite_events.ids import uuid7
 from expedite_messaging import EffectCall, GaveUp
 from notifier.effects import BURST_S, Mailer, Pace, compose
 from notifier.settings import NotifierSettings

@@ -12,7 +12,7 @@ import structlog
 
 from expedite_chassis import Problem, webhooks
 from expedite_events import Decision
-from expedite_events.envelope import uuid7
+from expedite_events.ids import uuid7
 from expedite_messaging import Book, Engine, KeyParked, Root, Transient, Tx
 from order_intake.adapters import shopify, woocommerce
 from order_intake.adapters.fields import Mapped, Unmappable

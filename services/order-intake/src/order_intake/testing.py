@@ -13,7 +13,8 @@ import httpx
 from expedite_chassis import webhooks
 from expedite_chassis.testing import client
 from expedite_events import Event, Lane, ProductChanged, row_of
-from expedite_events.envelope import Envelope, uuid7
+from expedite_events.envelope import Envelope
+from expedite_events.ids import uuid7
 from expedite_messaging.memory import MemoryClock, MemoryEngine
 from order_intake.domain.channel import Channel, Format
 from order_intake.domain.order import Order

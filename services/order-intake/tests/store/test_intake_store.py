@@ -12,7 +12,8 @@ import pytest
 
 from expedite_chassis.testing import client
 from expedite_events import Address, Customer, Event, Lane, Shipped, Units, row_of
-from expedite_events.envelope import Envelope, uuid7
+from expedite_events.envelope import Envelope
+from expedite_events.ids import uuid7
 from expedite_messaging import Tx
 from expedite_messaging.migrate import drift
 from expedite_messaging.postgres import PostgresEngine

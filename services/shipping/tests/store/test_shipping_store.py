@@ -14,7 +14,8 @@ from expedite_chassis import root
 from expedite_chassis.testing import client
 from expedite_events import Decision, Lane, Packed, Tier, Units, row_of
 from expedite_events import TrackingStatus as S
-from expedite_events.envelope import Envelope, uuid7
+from expedite_events.envelope import Envelope
+from expedite_events.ids import uuid7
 from expedite_messaging.migrate import drift
 from expedite_messaging.testing import create_database, drop_database, postgres_engine
 from shipping import webhooks

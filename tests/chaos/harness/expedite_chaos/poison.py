@@ -9,7 +9,7 @@ from uuid import UUID
 import orjson
 from aiokafka.partitioner import murmur2
 
-from expedite_events.envelope import uuid7
+from expedite_events.ids import uuid7
 from expedite_messaging.admin import EXPRESS_PARTITIONS, STANDARD_PARTITIONS
 from expedite_messaging.cause import RawRecord
 

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from aiokafka import AIOKafkaProducer
 
-from expedite_events.envelope import millis
+from expedite_events.ids import millis
 from expedite_messaging.admin import MAX_MESSAGE_BYTES, read_topics
 from expedite_messaging.cause import RawRecord
 

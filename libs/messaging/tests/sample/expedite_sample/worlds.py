@@ -11,7 +11,8 @@ from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from expedite_events import CancelRequested, Event, Lane, ShipmentTracked, TrackingStatus, Units, row_of
-from expedite_events.envelope import Envelope, decode, encode, uuid7
+from expedite_events.envelope import Envelope, decode, encode
+from expedite_events.ids import uuid7
 from expedite_messaging import Collection, Engine
 from expedite_messaging.clock import anchor
 from expedite_messaging.effects import EffectWorker
