@@ -101,6 +101,8 @@ class Table:
 
     def _copied(self, column: str, kind: str, template: Template, shifts: Mapping[str, str]) -> str:
         here = f's."{column}"'
+        if column == "doc":
+            return template.new_text(here, shifts)
         if kind in _TEXTS:
             return template.new_text(here, {}) + (f" || '{MARK}' || g" if column in self.numbered else "")
         if kind in ("json", "jsonb"):

@@ -19,7 +19,7 @@ _PRIORITISED = "SELECT order_id FROM orders WHERE order_id = ANY($1::text[])"
 _AT_INVENTORY = "SELECT order_id FROM stock_order WHERE order_id = ANY($1::text[])"
 _QUEUED = """
 SELECT split_part(task_id, '-F', 1) FROM task
-WHERE task_id = ANY($1::text[]) AND queue LIKE 'open/%' AND doc ->> 'tier' <> 'urgent'
+WHERE task_id = ANY($1::text[]) AND queue LIKE 'open/%' AND doc::json ->> 'tier' <> 'urgent'
 """
 Known = Callable[[list[str]], Awaitable[set[str]]]
 

@@ -13,7 +13,7 @@ LOOK_S = 0.01
 ASK_S = 0.5
 
 _FIRST = """
-SELECT split_part(task_id, '-F', 1) FROM task WHERE task_id = ANY($1::text[]) AND doc ->> 'tier' = 'urgent'
+SELECT split_part(task_id, '-F', 1) FROM task WHERE task_id = ANY($1::text[]) AND doc::json ->> 'tier' = 'urgent'
 """
 _PACKED = """
 SELECT key, extract(epoch FROM min(at))::float8 AS at FROM ledger

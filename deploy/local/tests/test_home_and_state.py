@@ -92,7 +92,9 @@ def test_the_plan_gives_every_service_three_roles_and_scaled_ones_more(home: Hom
     plan = Plan(home, SERVICES, PortPlan.at(0), {"inventory": 2})
     specs = plan.processes(Substance("kafka:1", {s.name: f"postgresql://{s.name}" for s in SERVICES}))
     world = {"mail", "carriers"}  # what stands at the borders we do not own
-    assert len(specs) == 7 * 3 + 2 + len(world)
+    assert len(specs) == 7 * 3 + 2 + 1 + len(
+        world
+    )  # two copies of inventory, and a second standard worker of the tower
     assert world <= {spec.name for spec in specs}
     assert len({spec.port for spec in specs}) == len(specs)
     by_name = {spec.name: spec for spec in specs}

@@ -375,3 +375,23 @@ async def test_find_filters_sorts_and_pages_alike_everywhere(world: Any_) -> Non
     assert await keys({}, "-amount", limit=2) == ["K4", "K9"]
     assert await keys({}, "mood", "-count", limit=2) == ["K9", "K7"]
     assert await world.engine.read(lambda tx: tx.count(TALLIES, {"mood": "busy"})) == 5
+
+
+async def test_texts_of_any_kind_stay_apart(world: Any_) -> None:
+    """Documents, keys and events of a batch travel joined; no character of one may end it."""
+    odd = ["\x1e", "a\x1eb", "{}", '"\\', "'", "NULL", ",", "\x1f\x1d\n\t", "ü€😀", " "]
+    tallies = [Tally(order_id=f"K{n}{text}", seen=(text, text * 3)) for n, text in enumerate(odd)]
+
+    async def write(tx: Tx) -> None:
+        book = await tx.load(TALLIES, [tally.order_id for tally in tallies])
+        for tally in tallies:
+            book.put(tally)
+
+    await world.engine.transact([tally.order_id for tally in tallies], write)
+    found = {row.order_id: row for row in await world.rows(TALLIES)}
+    assert found == {tally.order_id: tally for tally in tallies}
+    told = [tracked(f"E{n}{text}", f"ok{text}", shelf="one") for n, text in enumerate(odd)]
+    await world.deliver(*told)
+    sent = await world.outbox()
+    assert sorted(s.key for s in sent) == sorted(e.key for e in told)
+    assert all(s.event.order_id == s.key for s in sent)

@@ -328,6 +328,24 @@ async def test_an_older_database_gets_the_tables_of_repair(postgres_server: str)
         await drop_database(url)
 
 
+async def test_documents_of_an_older_database_become_texts(postgres_server: str) -> None:
+    """I4: what was `json` is the same text afterwards, and is read and written as ever."""
+    url = await create_database("expedite_sample")
+    try:
+        connection = await asyncpg.connect(url)
+        await connection.execute(
+            "ALTER TABLE shelf ALTER COLUMN doc TYPE json USING doc::json; UPDATE alembic_version SET version_num = '0002';"
+            """INSERT INTO shelf (sku, place, taken, doc) VALUES ('mug', 'a', 4, '{"sku": "mug",  "place": "a", "taken": 4}')"""
+        )
+        assert await asyncio.to_thread(drift, url, "expedite_sample") != []
+        await asyncio.to_thread(upgrade, url, "expedite_sample")
+        assert await asyncio.to_thread(drift, url, "expedite_sample") == []
+        assert await connection.fetchval("SELECT doc FROM shelf") == '{"sku": "mug",  "place": "a", "taken": 4}'
+        await connection.close()
+    finally:
+        await drop_database(url)
+
+
 async def test_the_census_counts_what_waits_and_what_is_late(world: OnPostgres) -> None:
     """I7: the figures of the alerts come from the database; a parked key's timer is not late, it waits."""
 

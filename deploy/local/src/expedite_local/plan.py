@@ -67,7 +67,8 @@ class Plan:
         return {service.name: f"http://{HOST}:{self.ports.fixed[service.name]}" for service in self.services}
 
     def processes(self, substance: Substance) -> list[ProcessSpec]:
-        """One API process per service, and a standard and an express worker per copy."""
+        """One API process per service, and a standard and an express worker per copy; who is not scaled has one express worker
+        and as many standard ones as the service says."""
         specs: list[ProcessSpec] = []
         running = {service.name for service in self.services}
         worker_ports = self.ports.workers()
@@ -75,8 +76,8 @@ class Plan:
             before = tuple(f"{name}-api" for name in service.depends_on if name in running)
             api_port = self.ports.fixed[service.name]
             specs.append(self._process(service, "api", 0, api_port, f"{service.name}-api", before, substance))
-            copies = self.scale.get(service.name, 1)
-            for role in ("express", "standard"):
+            for role, usual in (("express", 1), ("standard", service.standard)):
+                copies = self.scale.get(service.name, usual)
                 for slot in range(copies):
                     name = f"{service.name}-{role}" + (f"-{slot}" if copies > 1 else "")
                     after = (f"{service.name}-api",)

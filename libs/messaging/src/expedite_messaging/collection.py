@@ -13,7 +13,6 @@ from enum import Enum
 from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSON
 
 from expedite_events import Value
 
@@ -68,7 +67,7 @@ class Collection(Generic[S]):
             metadata,
             *(sa.Column(k, sa.Text, primary_key=True) for k in self.key),
             *(sa.Column(c.name, c.type, nullable=True, index=c.index) for c in self.columns),
-            sa.Column("doc", JSON, nullable=False),
+            sa.Column("doc", sa.Text, nullable=False),
             *constraints,
             postgresql_with=_STORAGE,
         )

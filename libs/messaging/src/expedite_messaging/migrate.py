@@ -72,6 +72,14 @@ def create_collections(op: Any, metadata: sa.MetaData) -> None:
     metadata.create_all(op.get_bind(), checkfirst=False)
 
 
+def keep_documents_as_text(op: Any, metadata: sa.MetaData) -> None:
+    """Documents of an earlier build were `json`, which PostgreSQL reads through whenever one is written. For a service's later
+    revisions: each table is written anew; nothing changes on a database that was made with texts."""
+    for table in metadata.sorted_tables:
+        if "doc" in table.columns:
+            op.execute(f'ALTER TABLE "{table.name}" ALTER COLUMN doc TYPE text')
+
+
 def run_env(metadata: sa.MetaData) -> None:
     """The whole of a service's `env.py`: run whatever Alembic was asked to do against the configured database."""
     connection = context.config.attributes.get("connection")
@@ -179,6 +187,7 @@ __all__ = [
     "create_collections",
     "create_messaging_tables",
     "drift",
+    "keep_documents_as_text",
     "messaging_metadata",
     "plain_url",
     "run_env",

@@ -56,7 +56,7 @@ class CollectionSql:
         values = [
             *aliases[: len(keys)],
             *(_from_array(c.type, alias) for c, alias in zip(columns, aliases[len(keys) :], strict=False)),
-            f"{aliases[-1]}::json",
+            aliases[-1],
         ]
         rows = f"SELECT {', '.join(values)} FROM unnest({arrays}) AS u({', '.join(aliases)})"
         self.insert = f"INSERT INTO {table} ({', '.join(names)}) {rows}"

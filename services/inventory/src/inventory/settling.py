@@ -44,21 +44,21 @@ BEGIN
       AS w(sku, warehouse_id, {", ".join(f"{name}_" for name in _BUCKETS)}, count, orders, note)),
   there AS MATERIALIZED (
     SELECT sku, warehouse_id, {", ".join(f"s.{name} AS {name}_before, s.{name} + {name}_ AS {name}" for name in _BUCKETS)},
-      coalesce((s.doc ->> 'seq')::bigint, 0) AS seq_before, coalesce((s.doc ->> 'seq')::bigint, 0) + count AS seq,
-      coalesce((s.doc ->> 'level_revision')::bigint, 0) AS level_revision,
+      coalesce((s.doc::json ->> 'seq')::bigint, 0) AS seq_before, coalesce((s.doc::json ->> 'seq')::bigint, 0) + count AS seq,
+      coalesce((s.doc::json ->> 'level_revision')::bigint, 0) AS level_revision,
       true AS dirty, s.fill_wanted OR free_ > 0 AS fill_wanted, w.orders, w.note
     FROM wanted AS w JOIN shelf AS s USING (sku, warehouse_id)),
   moved AS (
     UPDATE shelf AS s SET {", ".join(f"{name} = t.{name}" for name in (*_BUCKETS, *_FLAGS))}, doc = t.doc
-    FROM (SELECT *, json_strip_nulls(json_build_object({_FIELDS})) AS doc FROM there) AS t
+    FROM (SELECT *, json_strip_nulls(json_build_object({_FIELDS}))::text AS doc FROM there) AS t
     WHERE s.sku = t.sku AND s.warehouse_id = t.warehouse_id
       AND least({", ".join(f"t.{name}" for name in _GOODS)}) >= 0
     RETURNING t.*)
   INSERT INTO movement (sku, warehouse_id, entry, orders, doc)
   SELECT sku, warehouse_id, lpad((seq_before + 1)::text, 12, '0'), orders,
-    ('{{"seq":' || seq_before + 1 || ',"before":'
+    '{{"seq":' || seq_before + 1 || ',"before":'
      || json_strip_nulls(json_build_object({", ".join(f"'{name}', nullif({name}_before, 0)" for name in _BUCKETS)}))
-     || ',' || substr(note, 2))::json
+     || ',' || substr(note, 2)
   FROM moved;
   DECLARE written bigint;
   BEGIN
@@ -77,10 +77,10 @@ BEGIN
 {_LOCK}
   WITH there AS (
     SELECT sku, warehouse_id, {", ".join(f"s.{name}" for name in _BUCKETS)}, s.fill_wanted, w.revision AS level_revision,
-      coalesce((s.doc ->> 'seq')::bigint, 0) AS seq, coalesce((s.doc ->> 'seq')::bigint, 0) <> w.seq AS dirty
+      coalesce((s.doc::json ->> 'seq')::bigint, 0) AS seq, coalesce((s.doc::json ->> 'seq')::bigint, 0) <> w.seq AS dirty
     FROM unnest(skus, places, seqs, revisions) AS w(sku, warehouse_id, seq, revision) JOIN shelf AS s USING (sku, warehouse_id))
   UPDATE shelf AS s SET dirty = t.dirty, doc = t.doc
-  FROM (SELECT *, json_strip_nulls(json_build_object({_FIELDS})) AS doc FROM there) AS t
+  FROM (SELECT *, json_strip_nulls(json_build_object({_FIELDS}))::text AS doc FROM there) AS t
   WHERE s.sku = t.sku AND s.warehouse_id = t.warehouse_id;
 END $$
 """

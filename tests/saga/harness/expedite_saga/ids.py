@@ -22,6 +22,6 @@ def fixed_chance(now: Callable[[], datetime], seed: int = 20261123) -> Iterator[
 
     with (
         patch.object(os, "urandom", r.randbytes),
-        patch("expedite_events.envelope.time", SimpleNamespace(time_ns=time_ns)),
+        patch("expedite_events.ids.time", SimpleNamespace(time_ns=time_ns)),
     ):
         yield

@@ -16,8 +16,8 @@ _TERMINAL = {"OrderCancelled": "cancelled", "OrderClosed": "closed"}
 
 # The state column is what lists and queries go by: it must say what the document says.
 _COLUMNS = """
-SELECT order_id, state FROM intake_order WHERE state IS DISTINCT FROM CASE WHEN doc ->> 'ended' IS NOT NULL
-  THEN doc ->> 'ended' WHEN doc ->> 'announced_at' IS NULL THEN 'held' ELSE 'received' END
+SELECT order_id, state FROM intake_order WHERE state IS DISTINCT FROM CASE WHEN doc::json ->> 'ended' IS NOT NULL
+  THEN doc::json ->> 'ended' WHEN doc::json ->> 'announced_at' IS NULL THEN 'held' ELSE 'received' END
 """
 _ENDS = """
 SELECT key, topic, array_agg(event_id::text) AS ids FROM ledger

@@ -42,8 +42,8 @@ MUTANTS = (
         wrong="What one transaction emits is numbered by event id instead of in its order.",
         attacks="I5 P22",
         file=SESSION,
-        old="AS e(event_id, key, topic, shard, headers, value, express)),",
-        new="AS e(event_id, key, topic, shard, headers, value, express) ORDER BY event_id),",
+        old="AS e(event_id, key, topic, shard, express, at, half, past)),",
+        new="AS e(event_id, key, topic, shard, express, at, half, past) ORDER BY event_id),",
     ),
     Mutant(
         name="postgres-express-without-ledger",

@@ -34,8 +34,8 @@ MUTANTS = (
         wrong="What the broker has stays in the outbox and is sent again and again.",
         attacks="I3 I10",
         file=RELAY,
-        old='gone = f"WITH gone AS (DELETE FROM {self.table} WHERE id = ANY($1::bigint[]))" if acked else ""',
-        new='gone = f"WITH gone AS (SELECT FROM {self.table} WHERE id = ANY($1::bigint[]))" if acked else ""',
+        old='gone = f"WITH gone AS (DELETE FROM {self.table} WHERE id = ANY(ARRAY({sent})))" if acked else ""',
+        new='gone = f"WITH gone AS (SELECT FROM {self.table} WHERE id = ANY(ARRAY({sent})))" if acked else ""',
     ),
     Mutant(
         name="relay-shards-shared",
