@@ -90,9 +90,11 @@ class Collection(Generic[S]):
         return self.new(*(key if isinstance(key, tuple) else (key,)))
 
 
-def sortable(key: Key) -> tuple[str, ...]:
-    """A key as what sorts with all others of its collection."""
-    return key if isinstance(key, tuple) else (key,)
+def in_order(keys: Iterable[Key]) -> list[Key]:
+    """Keys of one collection, sorted: all of them are texts, or tuples of as many."""
+    found: list[Any] = list(keys)
+    found.sort()
+    return found
 
 
 def _plain(value: Any) -> Any:
@@ -119,7 +121,7 @@ class Book(Generic[S]):
         """What was put, in key order: for rows that exist, for rows that were looked for and not found, for keys nobody
         looked for."""
         replaced, missing, written = list[S](), list[S](), list[S]()
-        for key in sorted(self.changed, key=sortable):
+        for key in in_order(self.changed):
             kind = replaced if key in self._found else missing if key in self._missing else written
             kind.append(self.changed[key])
         return replaced, missing, written

@@ -20,7 +20,7 @@ from expedite_events.decision import CancelTimer, SetTimer
 from expedite_events.envelope import Envelope, event_id_for
 from expedite_events.ids import millis, uuid8
 from expedite_messaging.cause import Cause
-from expedite_messaging.collection import Book, Collection, Key, sortable
+from expedite_messaging.collection import Book, Collection, Key, in_order
 from expedite_messaging.jsonable import jsonable
 from expedite_messaging.masters import Masters
 
@@ -171,7 +171,7 @@ class Tx:
     async def load(self, collection: Collection[S], keys: Iterable[Key]) -> Book[S]:
         """The documents of these keys, ready to be decided on. Loading more keys later extends the same book."""
         book: Book[S] = self._books.setdefault(collection.name, Book(collection, {}))
-        wanted = sorted({key for key in keys if key not in book}, key=sortable)
+        wanted = in_order({key for key in keys if key not in book})
         if wanted:
             if collection.lock and collection.new is not None:
                 await self.session.reserve(collection, [collection.blank(key) for key in wanted])
@@ -196,7 +196,7 @@ class Tx:
         """These rows of a large collection of master data, read-only, at most two seconds old. Missing keys are left
         out."""
         known, wanted = self._masters.rows(collection.name), set(keys)
-        missing = sorted((key for key in wanted if key not in known), key=sortable)
+        missing = in_order(key for key in wanted if key not in known)
         if missing:
             known.update(await self.session.fetch(collection, missing, False))
         return {key: known[key] for key in wanted if key in known}
@@ -300,7 +300,7 @@ class Tx:
             if written:
                 await self.session.save(book.collection, written)
         for collection, rows in self._added.values():
-            await self.session.add(collection, [rows[k] for k in sorted(rows, key=sortable)])
+            await self.session.add(collection, [rows[key] for key in in_order(rows)])
         if self._timers or self._cancelled:
             await self.session.timers(list(self._timers.values()), self._cancelled)
         if self._effects:
