@@ -3,6 +3,7 @@ text a customer or channel can set). Nothing runs, nothing even tries to (no pol
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
 import mailbox
@@ -10,10 +11,12 @@ import re
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from email import message_from_bytes
 from email import policy as mail_policy
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 from expedite_e2e import System, eventually, order
@@ -54,6 +57,16 @@ def product(system: System) -> str:
             "lines": [{"sku": "XSS-1", "warehouse_id": "LON", "quantity": 50}],
         }
         inventory.post("/stock/opening", json=stock).raise_for_status()
+
+    async def known() -> bool:
+        connection = await asyncpg.connect(system.state["databases"]["order-intake"])
+        try:
+            return bool(await connection.fetchval("SELECT EXISTS (SELECT FROM product WHERE sku = 'XSS-1')"))
+        finally:
+            await connection.close()
+
+    with ThreadPoolExecutor(1) as elsewhere:  # the browser has this thread's loop
+        eventually(lambda: elsewhere.submit(asyncio.run, known()).result(), "intake knowing the product")
     return name
 
 

@@ -23,7 +23,7 @@ async def test_settings_that_promises_rest_on(postgres: PostgresServer) -> None:
             "fsync": "on",
             "synchronous_commit": "on",
             "full_page_writes": "on",
-            "max_connections": "200",
+            "max_connections": "300",
             "max_locks_per_transaction": "512",
             "max_wal_size": "8GB",
             "listen_addresses": "127.0.0.1",

@@ -38,7 +38,8 @@ _OWNER_FILE = "test-owner"
 SETTINGS: dict[str, str] = {
     "listen_addresses": HOST,
     "unix_socket_directories": "",
-    "max_connections": "200",
+    # A system at work has some 150 open, half a dozen more for each further process.
+    "max_connections": "300",
     "effective_cache_size": "2GB",
     "work_mem": "8MB",
     "max_parallel_workers_per_gather": "0",  # two cores are shared with everything else
