@@ -34,9 +34,8 @@ DISK, URGENT = 2, 1
 _TICKS = os.sysconf("SC_CLK_TCK")
 _KERNEL = Path("/proc/2/task/2/children")  # of kthreadd: the kernel's own threads
 _DISK_WORKER = re.compile(r"kworker/\d+:\d+H")  # of the pools that serve block devices (kblockd)
-_kernel: dict[
-    int, bool
-] = {}  # its threads, and whether they serve the disk: some hundred, of which few are new at a second look
+# The kernel's threads, and whether they serve the disk: some hundred, of which few are new at a second look.
+_kernel: dict[int, bool] = {}
 # Sessions of express lanes and of the APIs where urgent orders come in and are raised; and who writes the log for them.
 _SESSIONS = r"""
 SELECT pid FROM pg_stat_activity

@@ -2,8 +2,8 @@
 
 The driver looks at every element of an array to see whether it is an array itself, and makes room for one after the other.
 Short values (keys, ids, numbers) travel as an array literal instead: `unnest($1::text::uuid[])`. JSON texts are joined by a
-character that JSON never holds as it is (`JOINED`), bytes are joined and cut apart by their places: 0.3 us for a document of
-1 KB instead of 2.
+character that JSON never holds as it is (`JOINED`), bytes are joined and cut apart by their places: 0.4 us for a document of
+0.9 KB instead of 2.
 """
 
 from __future__ import annotations
