@@ -70,3 +70,12 @@ def test_lines_and_quantities() -> None:
     assert (1, 3) in units
     assert (1, 4) not in units
     assert Units.quantity(1, 0) == NO_UNITS
+
+
+def test_what_was_read_before_changes_nothing_of_what_is_read_after() -> None:
+    first = Units.read([{"line": 1, "first": 1, "last": 2}])
+    assert Units.read([{"line": 1, "first": 1, "last": 2, "new": "field"}]) is first
+    assert Units.read([{"line": True, "first": 1.0, "last": 2}]).to_json() == first.to_json()
+    for wrong in ([{"line": 1, "first": 1}], [{"line": 1, "first": 2, "last": 1}], [None], [[1, 1, 2]], 7, {"line": 1}):
+        with pytest.raises(ValueError):
+            Units.read(wrong)

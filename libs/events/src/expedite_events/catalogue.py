@@ -6,10 +6,12 @@ this table or checked against it. Wire names are written out: renaming a Python 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from operator import attrgetter
+from typing import Any
 
 from expedite_events import fulfillment as f
 from expedite_events import intake as i
@@ -19,6 +21,7 @@ from expedite_events import priority as p
 from expedite_events import shipping as s
 from expedite_events import tower as t
 from expedite_events.base import Event, Stage
+from expedite_events.value import reader
 
 ORDER_INTAKE, PRIORITIZER, INVENTORY = "order-intake", "prioritizer", "inventory"
 FULFILLMENT, SHIPPING, NOTIFIER, CONTROL_TOWER = "fulfillment", "shipping", "notifier", "control-tower"
@@ -40,7 +43,7 @@ class Routing(StrEnum):
     STANDARD = "standard"  # no twin: nobody waits for it
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Hears:
     """What one consumer takes of an event, by an attribute of its headers: only these values, or all but these. The rest
     is dropped before anybody parses it."""
@@ -49,6 +52,10 @@ class Hears:
     attribute: str
     only: tuple[str, ...] = ()
     but: tuple[str, ...] = ()
+
+    @cached_property
+    def header(self) -> str:
+        return f"ce_{self.attribute}"
 
     def takes(self, value: str) -> bool:
         return value in self.only if self.only else value not in self.but
@@ -87,11 +94,17 @@ class Row:
 
     def topic_on(self, lane: Lane) -> str:
         """The topic's name on a lane; always-express and no-twin events ignore the asked lane."""
-        if self.routing is Routing.STANDARD:
-            return self.topic
-        if self.routing is Routing.EXPRESS or lane is Lane.EXPRESS:
-            return f"{self.topic}.express"
-        return self.topic
+        return self._express if self.lane_on(lane) is Lane.EXPRESS else self.topic
+
+    def lane_on(self, lane: Lane) -> Lane:
+        """The lane it takes when another is asked for."""
+        if self.routing is Routing.TWIN:
+            return lane
+        return Lane.EXPRESS if self.routing is Routing.EXPRESS else Lane.STANDARD
+
+    @cached_property
+    def _express(self) -> str:
+        return f"{self.topic}.express"
 
     def hears_of(self, service: str) -> Hears | None:
         """The choice of a consumer that does not take every event of this kind."""
@@ -104,7 +117,7 @@ class Row:
     def heard(self, service: str, headers: Mapping[str, bytes]) -> bool:
         """Whether a consumer takes the event with these headers. What does not say the attribute is taken."""
         choice = self.hears_of(service)
-        value = headers.get(f"ce_{choice.attribute}") if choice else None
+        value = headers.get(choice.header) if choice else None
         return choice is None or value is None or choice.takes(value.decode("utf-8", "replace"))
 
     @cached_property
@@ -114,9 +127,17 @@ class Row:
 
     def key_of(self, event: Event) -> str:
         """The Kafka key: the order id, or the snapshot's whole identity."""
-        if len(self.key) == 1:
-            return str(getattr(event, self.key[0]))
-        return "|".join(str(getattr(event, name)) for name in self.key)
+        found = self._key(event)
+        return str(found) if len(self.key) == 1 else "|".join(map(str, found))
+
+    @cached_property
+    def _key(self) -> Callable[[Event], Any]:
+        return attrgetter(*self.key)
+
+    @cached_property
+    def read(self) -> Callable[[bytes], Event]:
+        """The event of its JSON; raises `Unreadable`."""
+        return reader(self.event).decode
 
     @cached_property
     def identity_paths(self) -> tuple[tuple[str, ...], ...]:

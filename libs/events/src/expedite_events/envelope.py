@@ -12,7 +12,7 @@ from uuid import UUID
 from expedite_events.base import Event
 from expedite_events.catalogue import Lane, Row, row_of, row_of_topic
 from expedite_events.ids import millis, parsed, uuid8
-from expedite_events.value import Unreadable, from_json, to_json
+from expedite_events.value import Unreadable, to_json
 
 CONTENT_TYPE = "application/json"
 
@@ -61,38 +61,44 @@ class Envelope:
 
     def emission(self) -> list[tuple[str, bytes]]:
         """The headers but the sequence number, which only its storing gives."""
-        parts = self._own()
-        pairs = [(name.decode(), value) for name, value in zip(parts[::2], parts[1::2], strict=True)]
-        return pairs + _common(self.row, self.service)
+        return [
+            *zip(_own(self.row, bool(self.traceparent)), self._values(), strict=True),
+            *_common(self.row, self.service),
+        ]
 
     def packed(self) -> bytes:
-        """`emission`, names and values in turn with a NUL between them: our own headers hold none. What events of a kind have
-        in common comes last, from `COMMON` on."""
-        return b"\0".join([*self._own(), _common_packed(self.row, self.service)])
+        """`emission` in short: what events of a kind have in common, two NULs, then the values of each of its own headers with
+        a NUL between them; our own headers hold none."""
+        return b"\0".join([_kind_packed(self.row, self.service, bool(self.traceparent)), b"", *self._values()])
 
-    def _own(self) -> list[bytes]:
-        """Names and values of the headers that differ from event to event, in turn."""
-        parts = [
-            b"ce_id", str(self.id).encode(), b"ce_time", self.time.isoformat().encode(), b"ce_subject", self.key.encode(),
-            b"ce_correlationid", str(self.correlation_id).encode(), b"ce_causationid", str(self.causation_id).encode(),
+    def _values(self) -> list[bytes]:
+        """The values of the headers that differ from event to event, as `_own` names them."""
+        values = [
+            str(self.id).encode(), to_json(self.time)[1:-1], self.key.encode(),
+            str(self.correlation_id).encode(), str(self.causation_id).encode(),
         ]  # fmt: skip
-        for name, path in self.row.attribute_paths:
-            parts += name.encode(), str(_at(self.event, path)).encode()
+        for _, path in self.row.attribute_paths:
+            values.append(str(_at(self.event, path)).encode())
         if self.traceparent:
-            parts += b"traceparent", self.traceparent.encode()
-        return parts
+            values.append(self.traceparent.encode())
+        return values
 
 
 SEQUENCE = "ce_sequence"
-COMMON = b"ce_specversion"
-"""The first header that all events of a kind have alike."""
+
+
+@lru_cache(maxsize=1024)
+def _own(row: Row, traced: bool) -> tuple[str, ...]:
+    """The names of the headers that differ from event to event."""
+    names = ["ce_id", "ce_time", "ce_subject", "ce_correlationid", "ce_causationid", *dict(row.attribute_paths)]
+    return (*names, "traceparent") if traced else tuple(names)
 
 
 @lru_cache(maxsize=1024)
 def _common(row: Row, service: str) -> list[tuple[str, bytes]]:
     """The headers that every event of this kind from this service has."""
     pairs = {
-        COMMON.decode(): "1.0",
+        "ce_specversion": "1.0",
         "ce_source": f"/expedite/{service}",
         "ce_type": row.ce_type(service),
         "ce_dataschema": f"/schemas/{row.topic}.v{row.version}.json",
@@ -102,8 +108,30 @@ def _common(row: Row, service: str) -> list[tuple[str, bytes]]:
 
 
 @lru_cache(maxsize=1024)
-def _common_packed(row: Row, service: str) -> bytes:
-    return b"\0".join([part for name, value in _common(row, service) for part in (name.encode(), value)])
+def _kind_packed(row: Row, service: str, traced: bool) -> bytes:
+    """Names of its own headers, then names and values of those in common, in turn."""
+    own = ",".join(_own(row, traced)).encode()
+    return b"\0".join([own, *(part for name, value in _common(row, service) for part in (name.encode(), value))])
+
+
+@lru_cache(maxsize=1024)
+def _kind(packed: bytes) -> tuple[tuple[str, ...], list[tuple[str, bytes]]]:
+    own, _, common = packed.partition(b"\0")
+    return tuple(own.decode().split(",")), _pairs(common)
+
+
+def _pairs(packed: bytes) -> list[tuple[str, bytes]]:
+    parts = packed.split(b"\0")
+    return [(name.decode(), value) for name, value in zip(parts[::2], parts[1::2], strict=True)]
+
+
+def unpacked(packed: bytes) -> list[tuple[str, bytes]]:
+    """The headers of `Envelope.packed`, or of names and values in turn."""
+    end = packed.find(b"\0\0")
+    if end < 0:
+        return _pairs(packed)
+    own, common = _kind(packed[:end])
+    return [*zip(own, packed[end + 2 :].split(b"\0"), strict=True), *common]
 
 
 def _at(value: Any, path: tuple[str, ...]) -> Any:
@@ -129,7 +157,7 @@ def decode(topic: str, key: bytes | None, value: bytes | None, headers: Iterable
         service = _sender(row, attributes["ce_source"], attributes["ce_type"])
         traceparent = attributes.get("traceparent")
         raw = value or b""
-        event = from_json(row.event, raw)
+        event = row.read(raw)
         told = (key or b"").decode("utf-8", "replace")
         if told != row.key_of(event):
             raise Undecodable(f"its key is {told!r}, its event is about {row.key_of(event)!r}")
@@ -153,7 +181,13 @@ def decode(topic: str, key: bytes | None, value: bytes | None, headers: Iterable
 
 def heard(row: Row, service: str, headers: Iterable[tuple[str, bytes]]) -> bool:
     """Whether a consumer takes the record with these headers; most rows are taken whole, without a look."""
-    return row.hears_of(service) is None or row.heard(service, dict(headers))
+    choice = row.hears_of(service)
+    if choice is not None:
+        wanted = choice.header
+        for name, value in headers:
+            if name == wanted:
+                return choice.takes(value.decode("utf-8", "replace"))
+    return True
 
 
 @lru_cache(maxsize=1024)
@@ -176,5 +210,5 @@ def event_id_for(cause_id: UUID, service: str, event: Event, lane: Lane) -> UUID
     """The id of an event that `cause_id` makes `service` emit: time of the cause, hash of cause, emitter, type, key and
     the identity fields of the catalogue."""
     row = row_of(event)
-    identity = [row.key_of(event), *(repr(_at(event, path)) for path in row.identity_paths)]
-    return uuid8(millis(cause_id), str(cause_id), service, row.topic, lane.value, *identity)
+    identity = [repr(_at(event, path)) for path in row.identity_paths]
+    return uuid8(millis(cause_id), str(cause_id), service, row.topic, lane._value_, row.key_of(event), *identity)

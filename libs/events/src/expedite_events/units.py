@@ -8,6 +8,7 @@ ranges: equal sets are equal objects, whatever path led to them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from operator import itemgetter
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -29,6 +30,8 @@ class UnitRange(BaseModel):
 
 
 _Span = tuple[int, int, int]  # line, first, last
+_FIELDS = itemgetter("line", "first", "last")
+_REMEMBERED, _SHORT = 4_096, 8  # sets, and of so many ranges at most
 
 
 def _normalise(spans: Iterable[_Span]) -> tuple[_Span, ...]:
@@ -211,6 +214,12 @@ class Units:
         if isinstance(value, Units):
             return value
         if isinstance(value, list | tuple):
+            try:
+                known = _KNOWN.get(tuple(map(_FIELDS, value)))
+            except (KeyError, TypeError):  # said below
+                known = None
+            if known is not None:
+                return known
             spans: list[_Span] = []
             for item in value:
                 # The plain case is checked by hand: events and documents hold units everywhere.
@@ -224,7 +233,12 @@ class Units:
                 else:
                     exact = UnitRange.model_validate(item)
                     spans.append((exact.line, exact.first, exact.last))
-            return cls(spans)
+            found = cls(spans)
+            if len(spans) <= _SHORT:
+                if len(_KNOWN) >= _REMEMBERED:
+                    _KNOWN.clear()
+                _KNOWN[found._spans] = found
+            return found
         raise ValueError("units must be a list of {line, first, last}")
 
     @classmethod
@@ -246,5 +260,8 @@ class Units:
             },
         }
 
+
+_KNOWN: dict[tuple[_Span, ...], Units] = {}
+"""Sets that were read: most orders want one to three pieces of one or two lines, so few different ones go by."""
 
 NO_UNITS = Units()

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
 from zlib import crc32
 
 import orjson
 
-from expedite_events.envelope import COMMON, SEQUENCE, Envelope, encode
+from expedite_events.envelope import SEQUENCE, Envelope, encode, unpacked
 from expedite_messaging.cause import RawRecord
 
 SHARDS = 16
-_COMMON = b"\0" + COMMON + b"\0"
 
 
 def shard_of(key: str) -> int:
@@ -31,22 +29,7 @@ def unpack_headers(packed: bytes) -> list[tuple[str, bytes]]:
 
 def wire_headers(packed: bytes, sequence: int) -> list[tuple[str, bytes]]:
     """Headers of an outbox row (`Envelope.packed`) as Kafka takes them: with the sequence number, which the database gave."""
-    own, mark, common = packed.partition(_COMMON)
-    parts = own.split(b"\0")
-    names = _names(tuple(parts[::2]))
-    return [*zip(names, parts[1::2], strict=True), *_pairs(mark[1:] + common), (SEQUENCE, b"%d" % sequence)]
-
-
-@lru_cache(maxsize=1024)
-def _names(names: tuple[bytes, ...]) -> tuple[str, ...]:
-    """Few sets of headers exist: they are the attributes of the catalogue's events."""
-    return tuple([name.decode() for name in names])
-
-
-@lru_cache(maxsize=1024)
-def _pairs(packed: bytes) -> list[tuple[str, bytes]]:
-    parts = packed.split(b"\0") if packed else []
-    return [(name.decode(), value) for name, value in zip(parts[::2], parts[1::2], strict=True)]
+    return [*unpacked(packed), (SEQUENCE, b"%d" % sequence)]
 
 
 def record_of(envelope: Envelope) -> RawRecord:
