@@ -55,6 +55,7 @@ def place(
     policy: Policy,
     *,
     client: str,
+    alike: str | None = None,
     duplicate_of: str | None = None,
 ) -> Decision[Order]:
     """Accept an order of normalised content: it is received at once, or waits behind one hold per problem. It is never
@@ -66,9 +67,10 @@ def place(
         client=client,
         content=content,
         accepted_at=now,
+        urgent_mark=channel.urgent(content),
+        alike=alike,
+        duplicate_of=duplicate_of,
     )
-    if duplicate_of or channel.urgent(content):
-        order = order.put(urgent_mark=channel.urgent(content), duplicate_of=duplicate_of)
     return examine(order, channel, products, now, policy, by=client)
 
 

@@ -111,6 +111,9 @@ class Order(Value):
     accepted_at: datetime
     urgent_mark: bool = False
     raised: bool = False
+    alike: str | None = (
+        None  # channel and fingerprint of its content when it was placed: equal for orders of equal content
+    )
     duplicate_of: str | None = None
     holds: tuple[Hold, ...] = ()
     approved: dict[str, Decimal] = field(default_factory=dict)  # review code -> total at its approval
