@@ -161,7 +161,7 @@ class Order(Value):
 
     @property
     def open_holds(self) -> tuple[Hold, ...]:
-        return tuple(hold for hold in self.holds if hold.open)
+        return tuple([hold for hold in self.holds if hold.open])
 
     @property
     def attribute(self) -> str:
