@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from fastapi import APIRouter, Depends, Path, Response
 from pydantic import BaseModel
@@ -47,8 +46,7 @@ class ConfirmationResults(BaseModel):
     results: list[ConfirmationResult]
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """A confirmation and its place in the request."""
 
     index: int
@@ -56,8 +54,11 @@ class Row:
     said: Confirmation
 
     def answer(self, outcome: str, **more: str | None) -> Result:
-        given = {name: value for name, value in more.items() if value is not None}
-        return {"fulfilment_order_id": self.said.fulfilment_order_id, "outcome": outcome, **given}
+        found: Result = {"fulfilment_order_id": self.said.fulfilment_order_id, "outcome": outcome}
+        for name, value in more.items():
+            if value is not None:
+                found[name] = value
+        return found
 
     def refusal(self, refused: Refused) -> Result:
         """The refusal as the single call answers it; the pointer leads into this request."""
@@ -123,10 +124,10 @@ async def _judge(tx: Tx, warehouse_id: str, rows: Sequence[Row]) -> dict[int, Re
     known = Known(await tx.glance(BARCODES, codes), await tx.glance(PRODUCTS, codes | goods))
     people = await tx.glance(PEOPLE, {row.said.by for row in rows})
     sizes = Sizes(known.products)
+    inactive = {by for by, person in people.items() if not person.active}
     results: dict[int, Result] = {}
     for row in rows:
-        person = people.get(row.said.by)
-        if person is not None and not person.active:
+        if row.said.by in inactive:
             detail, pointer = f"{row.said.by} is not active; name who works.", f"/confirmations/{row.index}/by"
             results[row.index] = row.answer("refused", code="inactive-person", detail=detail, pointer=pointer)
             continue

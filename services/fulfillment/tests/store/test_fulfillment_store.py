@@ -134,3 +134,25 @@ async def test_a_conveyor_confirms_on_postgresql(make: Any, stored: Any):
     assert [(t["did"], t["by"]) for t in trace] == [
         ("arrived", "expedite"), ("picked", "belt-1"), ("packed", "belt-1"),
     ]  # fmt: skip
+
+
+async def test_every_task_of_an_order_has_its_row(make: Any, stored: Any):
+    """E1: rows are written without being read; whatever a batch holds, each task has one and it says what is now."""
+    urgent = make.urgency(Tier.URGENT, revision=2)
+    batch = [make.reserved(UNITS), make.transfer(Units.of(2, 1, 2)), make.priority(urgent)]
+    await stored.engine.deliver([make.envelope(event) for event in batch])
+    assert {(t.kind, t.tier) for t in (await stored.tasks()).values()} == {
+        ("pick", "urgent"),
+        ("transfer_out", "urgent"),
+    }
+    work, transfer = f"{make.order}-F1", f"{make.order}-T1"
+    async with client(spec, stored.engine) as api:
+        scan = {"by": "pete", "scans": [{"sku": "SKU-1", "quantity": 1}]}
+        assert (await api.post(f"/fulfilment-orders/{work}/scans", json=scan)).status_code == 200
+        await stored.hear(make.cancel(UNITS))
+        assert (await api.post(f"/transfers/{transfer}/dispatch", json={"by": "pete"})).status_code == 200
+        assert {t.task_id: (t.kind, t.status) for t in (await stored.tasks()).values()} == {
+            work: ("pick", "done"), f"{work}-B1": ("put_back", "open"), transfer: ("transfer_in", "open"),
+        }  # fmt: skip
+        assert (await api.post(f"/put-backs/{work}-B1/confirm", json={"by": "pete"})).status_code == 200
+        assert {t.status for t in (await stored.tasks(kind="put_back")).values()} == {"done"}

@@ -1,8 +1,8 @@
 """Taking orders in: identities are claimed, numbers given, orders decided, all requests of a group in one transaction.
 
 Two posts that say the same order meet at the lock of its claim (`PlaceRequest.locks`, held before `place_all` runs), and
-the second sees what the first did. Rows are locked after that: idempotency records, then counters, last of all, because
-every order of a channel waits for its counter."""
+the second sees what the first did; so do two of equal content. Rows are locked after that: idempotency records, then
+counters, last of all, because every order of a channel waits for its counter."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from typing import Any
 from expedite_chassis import Answer, FieldProblem, IdempotencyBook, KeyedRequest, Problem, open_idempotency
 from expedite_events import HoldKind, ProductChanged
 from expedite_messaging import Book, Root, Tx
-from order_intake.adapters.native import NativeOrder
 from order_intake.domain.channel import Channel, Counter, Policy
 from order_intake.domain.content import Content, normalised
 from order_intake.domain.holding import place, place_cancelled
@@ -26,18 +25,18 @@ from order_intake.views import accepted_view
 ClaimKey = tuple[str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PlaceRequest:
     """One order to take in, prepared before its transaction begins. `claims` are its identities; `fingerprint` what was
-    said, when saying something else under the same identity is an error; `same` the claim that an order of equal content
-    meets; `placed_now`: it was placed when it is taken in; `cancelled` the reason when the order is taken in only to be
-    on record."""
+    said, when saying something else under the same identity is an error; `alike` what orders of equal content have in
+    common (see `Order`); `placed_now`: it was placed when it is taken in; `cancelled` the reason when the order is taken in
+    only to be on record."""
 
     content: Content
     channel: str
     client: str
     claims: tuple[ClaimKey, ...]
-    same: ClaimKey | None
+    alike: str | None
     placed_now: bool = False
     fingerprint: str | None = None
     keyed: KeyedRequest | None = None
@@ -47,13 +46,10 @@ class PlaceRequest:
     traceparent: str | None = None
 
     @property
-    def identities(self) -> tuple[ClaimKey, ...]:
-        return (*self.claims, self.same) if self.same else self.claims
-
-    @property
     def locks(self) -> tuple[str, ...]:
         """The keys to hold while this order is taken in."""
-        return locks_of(self.identities)
+        claims = locks_of(self.claims)
+        return (*claims, f"alike|{self.alike}") if self.alike else claims
 
 
 def locks_of(claims: Iterable[ClaimKey]) -> tuple[str, ...]:
@@ -62,28 +58,19 @@ def locks_of(claims: Iterable[ClaimKey]) -> tuple[str, ...]:
 
 
 def prepared(
-    said: NativeOrder | Content, *, channel: str, client: str, claims: tuple[ClaimKey, ...] = (), **more: Any
+    content: Content, *, channel: str, client: str, claims: tuple[ClaimKey, ...] = (), **more: Any
 ) -> PlaceRequest:
     """The request to take an order in; everything about it that needs no transaction is done here."""
-    native = isinstance(said, NativeOrder)
-    content = said.content() if isinstance(said, NativeOrder) else said
     if content.test:
         # Test orders flow like others; the tag lets every reader leave them out of its figures.
         content = content.put(tags=(*content.tags, "test"))
     content = normalised(content)
     fingerprint = content.fingerprint
-    return PlaceRequest(
-        content=content,
-        channel=channel,
-        client=client,
-        claims=claims,
-        same=("content", f"{channel}|{fingerprint}") if fingerprint else None,
-        placed_now=native and content.placed_at is None,
-        **more,
-    )
+    alike = f"{channel}|{fingerprint}" if fingerprint else None
+    return PlaceRequest(content=content, channel=channel, client=client, claims=claims, alike=alike, **more)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Placed:
     """The order behind a request and what its client is told: `said` for an order, `repeated` for the answer that an
     idempotency key got before. `fresh` when this request made the order."""
@@ -107,6 +94,7 @@ async def place_all(tx: Tx, requests: Sequence[PlaceRequest], policy: Policy) ->
             answers.append(desk.answer(request))
         except Problem as problem:
             answers.append(problem)
+    desk.close()
     await await_products(tx, [order for order in desk.created if order.holds])
     return answers
 
@@ -122,7 +110,9 @@ class _Desk:
     channels: Book[Channel]
     claims: Book[Claim]
     counters: Book[Counter]
-    orders: Book[Order]
+    last: dict[str, Counter]
+    orders: dict[str, Order]
+    twins: dict[str, Order]
     products: dict[str, ProductChanged]
     created: list[Order] = field(default_factory=list)
 
@@ -130,14 +120,22 @@ class _Desk:
     async def open(cls, tx: Tx, requests: Sequence[PlaceRequest], policy: Policy) -> _Desk:
         idempotency = await open_idempotency(tx, IDEMPOTENCY, [r.keyed for r in requests if r.keyed])
         channels = await tx.load(CHANNELS, {request.channel for request in requests})
-        claims = await tx.load(CLAIMS, {key for request in requests for key in request.identities})
+        claims = await tx.load(CLAIMS, {key for request in requests for key in request.claims})
         orders = await tx.load(ORDERS, {claim.order_id for claim in claims if claim.order_id})
+        twins = await _twins(tx, {request.alike for request in requests if request.alike}, policy)
         products = await tx.load(PRODUCTS, {line.sku for r in requests for line in r.content.lines if line.sku})
         codes = {found.code for request in requests if (found := channels.get(request.channel))}
         day = _day(tx)
         counters = await tx.load(COUNTERS, {(day, code) for code in codes})
-        known = {product.sku: product for product in products}
-        return cls(tx, policy, day, idempotency, channels, claims, counters, orders, known)
+        return cls(
+            tx, policy, day, idempotency, channels, claims, counters, {},
+            {order.order_id: order for order in orders}, twins, {product.sku: product for product in products},
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Keep the numbers that were given."""
+        for counter in self.last.values():
+            self.counters.put(counter)
 
     def answer(self, request: PlaceRequest) -> Placed:
         """Take one order in, or find the one it repeats. Raises `Problem` when it contradicts what was said before."""
@@ -169,31 +167,45 @@ class _Desk:
     def _create(self, request: PlaceRequest, channel: Channel) -> Order:
         now, by = self.tx.now, request.client
         content = request.content.put(placed_at=now.astimezone(UTC)) if request.placed_now else request.content
-        counter = self.counters[self.day, channel.code].next()
-        self.counters.put(counter)
-        number = counter.number
+        number = self._number(channel)
         if request.cancelled is not None:
             decision = place_cancelled(number, content, channel, now, client=by, reason=request.cancelled)
         else:
-            twin = self._twin(request.same) if request.same else None
-            decision = place(number, content, channel, self.products, now, self.policy, client=by, duplicate_of=twin)
-            if request.same:
-                self.claims.put(Claim(scope=request.same[0], key=request.same[1], order_id=number, at=now))
-        self.tx.apply(Root(key=number, traceparent=request.traceparent), self.orders, decision)
+            decision = place(
+                number, content, channel, self.products, now, self.policy, client=by, alike=request.alike,
+                duplicate_of=self._twin(request),
+            )  # fmt: skip
+        order = decision.state
+        # Nobody has this number yet: the order is new, and written as such.
+        self.tx.add(ORDERS, order)
+        self.tx.emit(Root(key=number, traceparent=request.traceparent), decision)
+        self.orders[number] = order
+        if order.alike:
+            self.twins[order.alike] = order
         for scope, key in request.claims:
             self.claims.put(Claim(scope=scope, key=key, order_id=number, fingerprint=request.fingerprint, at=now))
-        self.created.append(decision.state)
-        return decision.state
+        self.created.append(order)
+        return order
 
-    def _twin(self, same: ClaimKey) -> str | None:
+    def _number(self, channel: Channel) -> str:
+        known = self.last.get(channel.code) or self.counters[self.day, channel.code]
+        counter = self.last[channel.code] = known.next()
+        return counter.number
+
+    def _twin(self, request: PlaceRequest) -> str | None:
         """An order of equal content that came under another identity not long ago and is not cancelled (A6)."""
-        claim = self.claims.get(same)
-        if claim is None or claim.order_id is None or claim.at is None:
+        other = self.twins.get(request.alike) if request.alike else None
+        if other is None or self.tx.now - other.accepted_at >= self.policy.duplicate_window:
             return None
-        if self.tx.now - claim.at >= self.policy.duplicate_window:
-            return None
-        other = self.orders.get(claim.order_id)
-        return claim.order_id if other is not None and other.state is not State.CANCELLED else None
+        return other.order_id if other.state is not State.CANCELLED else None
+
+
+async def _twins(tx: Tx, alike: set[str], policy: Policy) -> dict[str, Order]:
+    """The newest order of each content that came within the time in which a second one is suspected."""
+    if not alike:
+        return {}
+    lately = {"alike": sorted(alike), "accepted_at__gt": tx.now - policy.duplicate_window}
+    return {order.alike or "": order for order in await tx.find(ORDERS, lately, order_by=("accepted_at", "order_id"))}
 
 
 def _day(tx: Tx) -> str:

@@ -32,8 +32,8 @@ Verdict = Literal[
 
 
 class Claim(Value):
-    """An identity under which an order (or a delivery) was seen: a client's reference, a shop's order id, a webhook id,
-    a content fingerprint. The first to claim it wins. Whoever looks at a claim holds its key (`placing.locks_of`): a row
+    """An identity under which an order (or a delivery) was seen: a client's reference, a shop's order id, a webhook id.
+    The first to claim it wins. Whoever looks at a claim holds its key (`placing.locks_of`): a row
     that is not there yet cannot be locked, and inserting it first would write every claim twice."""
 
     scope: str
@@ -89,6 +89,7 @@ ORDERS: Collection[Order] = Collection(
         Column("state", sa.Text(), index=True),
         Column("channel", sa.Text(), index=True),
         Column("accepted_at", sa.DateTime(timezone=True)),
+        Column("alike", sa.Text(), index=True),
     ),
 )
 PARCELS: Collection[Parcel] = Collection("parcel", Parcel, metadata=metadata, key=("order_id", "parcel_id"))

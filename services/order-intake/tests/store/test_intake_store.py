@@ -7,20 +7,23 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from decimal import Decimal
 
+import asyncpg
 import httpx
 import pytest
 
 from expedite_chassis.testing import client
-from expedite_events import Address, Customer, Event, Lane, Shipped, Units, row_of
+from expedite_events import Address, Customer, Event, Lane, Shipped, Units, row_of, to_json
 from expedite_events.envelope import Envelope
 from expedite_events.ids import uuid7
 from expedite_messaging import Tx
-from expedite_messaging.migrate import drift
+from expedite_messaging.migrate import drift, upgrade
 from expedite_messaging.postgres import PostgresEngine
 from expedite_messaging.testing import create_database, drop_database, postgres_engine
+from order_intake.domain.content import Content
+from order_intake.domain.order import Order
 from order_intake.handlers import find_missed_products, handlers
 from order_intake.main import spec
-from order_intake.store import AWAITED, CHANNELS, ORDERS, PARCELS, PRODUCTS
+from order_intake.store import AWAITED, CHANNELS, CLAIMS, ORDERS, PARCELS, PRODUCTS, Claim
 from order_intake.testing import CHANNEL_ROWS, native, product
 
 
@@ -51,6 +54,35 @@ async def test_the_migrations_make_what_the_code_declares() -> None:
         assert await asyncio.to_thread(drift, url, "order_intake") == []
     finally:
         await drop_database(url)
+
+
+async def test_what_a_claim_said_about_equal_content_stands_in_its_order() -> None:
+    """A6: orders taken in before are suspected as those taken in now."""
+    url = await create_database("order_intake")
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute("ALTER TABLE intake_order DROP COLUMN alike")
+        await connection.execute("UPDATE alembic_version SET version_num = '0003'")
+        order = Order(
+            order_id="1", channel="web", owner="anna", client="shop", content=Content(), accepted_at=datetime.now(UTC)
+        )
+        await connection.execute("INSERT INTO intake_order (order_id, doc) VALUES ('1', $1)", to_json(order).decode())
+        claim = Claim(scope="content", key="web|abc", order_id="1", at=order.accepted_at)
+        await connection.execute("INSERT INTO claim VALUES ('content', 'web|abc', $1)", to_json(claim).decode())
+        await asyncio.to_thread(upgrade, url, "order_intake")
+        async with postgres_engine(handlers, "order_intake", url) as engine:
+            assert await engine.read(lambda tx: tx.find(ORDERS, {"alike": ["web|abc"]})) == [order.put(alike="web|abc")]
+            assert await engine.read(lambda tx: tx.find(CLAIMS)) == []
+    finally:
+        await connection.close()
+        await drop_database(url)
+
+
+async def test_an_order_of_equal_content_is_found(api: httpx.AsyncClient) -> None:
+    """A6"""
+    first, second = [(await api.post("/orders", json=native(reference=f"twin-{n}"))).json() for n in range(2)]
+    assert first["holds"] == []
+    assert [hold["problem"]["code"] for hold in second["holds"]] == ["suspected_duplicate"]
 
 
 async def test_two_processes_give_every_number_once(engine: PostgresEngine) -> None:

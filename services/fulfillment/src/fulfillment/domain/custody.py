@@ -28,9 +28,9 @@ def arrive(order: Order, event: StockReserved, cut_off: datetime | None, now: da
     """A fulfilment order arrives: custody of its units is ours. What was cancelled before it came is cancelled on
     arrival. A repeated announcement may only raise urgency. Raises `Illegal` when a unit is already in our custody or
     the order has ended: custody would be doubled."""
-    heard = order.heard(event.urgency).told(event.order_version, event.brief)
+    news = order.news(event.urgency, event.order_version, event.brief)
     if order.fulfilment_order(event.fulfilment_order_id):
-        return already_done(heard)
+        return already_done(order.put(**news) if news else order)
     if order.ended:
         raise Illegal(f"{event.fulfilment_order_id} came after {order.order_id} was {order.ended}")
     for other in order.fulfilment_orders:
@@ -45,12 +45,12 @@ def arrive(order: Order, event: StockReserved, cut_off: datetime | None, now: da
         arrived_at=now,
         cut_off=cut_off,
     )
-    doomed = Units.union(units for _, units in due(heard, work, work.units)) if heard.asks else NO_UNITS
+    doomed = Units.union(units for _, units in due(order, work, work.units)) if order.asks else NO_UNITS
     answers: tuple[UnitsCancelled, ...] = ()
     if doomed:
-        work, answers = free(heard, work, doomed, now)
+        work, answers = free(order, work, doomed, now)
     arrived = Note(work.fulfilment_order_id, now, SYSTEM, "arrived", len(work.units))
-    state = heard.put(fulfilment_orders=(*heard.fulfilment_orders, work), notes=(*heard.notes, arrived))
+    state = order.put(fulfilment_orders=(*order.fulfilment_orders, work), notes=(*order.notes, arrived), **news)
     if doomed:
         state = state.note(
             work.fulfilment_order_id, now, SYSTEM, "cancelled", quantity=len(doomed), detail="asked before it arrived"

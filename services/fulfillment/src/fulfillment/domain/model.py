@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from expedite_events import NO_UNITS, LineGoods, OrderBrief, Settled, Stage, Units, Urgency, Value
 
@@ -92,11 +92,6 @@ class FulfilmentOrder(Value):
     def open(self) -> Units:
         """Units nobody has picked yet."""
         return self.units - self.picked - self.packed - self.short - self.cancelled - self.to_put_back
-
-    @property
-    def idle(self) -> bool:
-        """Whether nothing is left to pick or to pack."""
-        return self.packed == self.units or not (self.open or self.picked)
 
     @property
     def untouched(self) -> bool:
@@ -212,17 +207,20 @@ class Order(Value):
         """This order with one transfer exchanged for its next state."""
         return self.put(transfers=tuple(changed if t.transfer_id == changed.transfer_id else t for t in self.transfers))
 
-    def heard(self, urgency: Urgency) -> Order:
-        """The highest revision wins, whichever event brings it; the very same object when nothing is new."""
-        if self.urgency is not None and urgency.revision <= self.urgency.revision:
-            return self
-        return self.put(urgency=urgency)
+    def news(self, urgency: Urgency, version: int = 0, brief: OrderBrief | None = None) -> dict[str, Any]:
+        """What is new of this: the highest revision of the urgency and the highest version of the content win, whichever
+        event brings them."""
+        news: dict[str, Any] = {}
+        if self.urgency is None or urgency.revision > self.urgency.revision:
+            news["urgency"] = urgency
+        if version > self.order_version:
+            news["order_version"], news["brief"] = version, brief
+        return news
 
-    def told(self, version: int, brief: OrderBrief) -> Order:
-        """The content of the highest order version wins."""
-        if version <= self.order_version:
-            return self
-        return self.put(order_version=version, brief=brief)
+    def heard(self, urgency: Urgency) -> Order:
+        """This order with its urgency; the very same object when nothing is new."""
+        news = self.news(urgency)
+        return self.put(**news) if news else self
 
     def deadline(self, stage: Stage) -> datetime:
         """When a stage must be done: the promise itself when the stage has no deadline of its own."""

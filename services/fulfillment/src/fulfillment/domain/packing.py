@@ -73,7 +73,9 @@ def choose(items: Iterable[Item]) -> tuple[Box, int, set[str]]:
     classes: set[str] = set()
     for item in items:
         a, b, c = sorted((item.length_mm, item.width_mm, item.height_mm))
-        short, middle, long = max(short, a), max(middle, b), max(long, c)
+        short = a if a > short else short
+        middle = b if b > middle else middle
+        long = c if c > long else long
         weight += item.weight_g * item.quantity
         volume += a * b * c * item.quantity
         classes.add(item.product_class)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 
 from expedite_events import NO_UNITS, LineGoods, Stage, Tier, Units, Value
 from fulfillment.domain.model import FulfilmentOrder, Order, Transfer, pieces
@@ -56,20 +57,26 @@ class Task(Value):
     picked: int = 0  # pieces in the tote, to be packed
 
     @property
+    def offered(self) -> bool:
+        """Whether it is in a queue: what is finished or waits is not."""
+        return self.status is Status.OPEN or self.status is Status.CLAIMED
+
+    @property
     def queue(self) -> str | None:
-        """The queue it is offered in; None for what is finished or waits."""
-        return queue_of(self.warehouse_id, self.status) if self.status in (Status.OPEN, Status.CLAIMED) else None
+        """The queue it is offered in."""
+        return queue_of(self.warehouse_id, self.status) if self.offered else None
 
     @property
     def chore(self) -> str | None:
         """The queue of its kind alone, when it is not picking: the few among the many picks."""
-        queue = None if self.kind is Kind.PICK else self.queue
-        return None if queue is None else chore_of(queue, self.kind)
+        if self.kind is Kind.PICK or not self.offered:
+            return None
+        return chore_of(queue_of(self.warehouse_id, self.status), self.kind)
 
     @property
     def place(self) -> str | None:
         """Where it stands in its queue, as text that sorts so: tier, deadline, carrier cut-off, id (E1)."""
-        if self.queue is None:
+        if not self.offered:
             return None
         return f"{_RANK[self.tier]}{_ms(self.deadline)}{_ms(self.cut_off) if self.cut_off else _NEVER}{self.task_id}"
 
@@ -88,6 +95,7 @@ _RANK = {tier: tier.rank for tier in Tier}
 _NEVER = "9" * 13
 
 
+@lru_cache(maxsize=4096)  # orders that came together have their deadlines together
 def _ms(moment: datetime) -> str:
     return f"{round(moment.timestamp() * 1000):013d}"
 
@@ -129,15 +137,13 @@ def tasks_of(order: Order, before: Order | None = None) -> dict[str, Task]:
 
 
 def _pick(order: Order, work: FulfilmentOrder) -> Task:
-    left = NO_UNITS
-    if work.idle:
+    left = work.units if work.untouched else NO_UNITS if work.packed == work.units else work.open
+    if not (left or work.picked):
         status = Status.DONE
     elif order.held:
         status = Status.WAITING
     else:
         status = Status.CLAIMED if work.claimed_by else Status.OPEN
-    if status is not Status.DONE:
-        left = work.units if work.untouched else work.open
     return _task(
         order, work.fulfilment_order_id, work.warehouse_id, Kind.PICK, Stage.PREPARE, status, left, work.goods,
         fulfilment_order_id=work.fulfilment_order_id, cut_off=work.cut_off, claimed_by=work.claimed_by,

@@ -3,7 +3,7 @@ names (A4). Unknown fields are refused, so that a misspelt one is not silently l
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, S
 
 from expedite_chassis import Amount, Instant, Written, storable
 from order_intake.domain.channel import CHANNEL_ID
-from order_intake.domain.content import Content, DraftAddress, DraftCustomer, DraftLine, digest
+from order_intake.domain.content import Content, DraftAddress, DraftCustomer, DraftLine, digest, in_utc
 
 Short = Annotated[str, Field(max_length=200), AfterValidator(storable)]
 Long = Annotated[str, Field(max_length=2000), AfterValidator(storable)]
@@ -112,7 +112,7 @@ class NativeOrder(_Strict):
         fields = {name: value for name, value in given(self).items() if name in _SAID_ALIKE}
         placed_at = self.placed_at or now
         if placed_at:
-            fields["placed_at"] = placed_at.astimezone(UTC) if _convertible(placed_at) else placed_at
+            fields["placed_at"] = in_utc(placed_at)
         if self.reference:
             fields |= {"external_id": self.reference, "reference": self.reference}
         if self.shipping_method:
@@ -124,8 +124,3 @@ class NativeOrder(_Strict):
     def fingerprint(self) -> str:
         """Equal exactly when the same order was said."""
         return digest(self.model_dump_json().encode())
-
-
-def _convertible(moment: datetime) -> bool:
-    """Whether a time can be written in UTC: at the very ends of the calendar it cannot."""
-    return 2 <= moment.year <= 9998

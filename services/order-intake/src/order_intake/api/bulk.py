@@ -22,6 +22,7 @@ from expedite_chassis.problems import internal, unavailable
 from expedite_chassis.validation import field_problems
 from expedite_messaging import Engine, KeyParked, Transient, Tx
 from order_intake.adapters.native import NativeOrder
+from order_intake.adapters.plain import PlainOrder, read_plain
 from order_intake.api.orders import Intake, Writer, asked, base_url_of, ready_intake
 from order_intake.domain.order import State
 from order_intake.placing import Placed, PlaceRequest, place_all
@@ -196,13 +197,11 @@ def _chunks(raw: bytes) -> Iterator[list[tuple[int, bytes]]]:
         yield chunk
 
 
-def parse(line: bytes) -> NativeOrder:
+def parse(line: bytes) -> NativeOrder | PlainOrder:
     """The order of a line; raises `Problem`."""
-    if b"NaN" not in line and b"Infinity" not in line:
-        try:
-            return NativeOrder.model_validate_json(line)
-        except ValidationError:
-            pass  # looked at again, as a single order is, to name what is wrong in the same words
+    if plain := read_plain(line):
+        return plain
+    # Read as a single order is, to take what it would take and name what is wrong in the same words.
     try:
         value = json.loads(line, parse_constant=_refuse)
     except (ValueError, RecursionError):

@@ -21,6 +21,7 @@ from expedite_chassis.openapi import IDEMPOTENCY_KEY
 from expedite_events import NO_UNITS
 from expedite_messaging import Engine, Group, Tx
 from order_intake.adapters.native import NativeOrder
+from order_intake.adapters.plain import PlainOrder
 from order_intake.api.access import Cursor, Limit, OrderPath, any_of, known_shape, of_caller
 from order_intake.api.shown import LOCATION, OF_AN_ORDER, Accepted, OrderRows, OrderShown, hold_links, shown
 from order_intake.domain.order import State
@@ -86,17 +87,20 @@ async def post_order(order: NativeOrder, request: Request, caller: Writer) -> Re
     return placed.answer.response(replayed=not placed.fresh)
 
 
-def asked(order: NativeOrder, caller: Caller, base_url: str, keyed: KeyedRequest | None = None) -> PlaceRequest:
+def asked(
+    order: NativeOrder | PlainOrder, caller: Caller, base_url: str, keyed: KeyedRequest | None = None
+) -> PlaceRequest:
     """What a caller asks for with this order. Raises `Problem` for a channel that the caller does not act for, as for
     one that does not exist."""
     if not caller.serves(order.channel):
         raise unknown_channel(order.channel)
     trace = tracing.current()
     return prepared(
-        order,
+        order.content(),
         channel=order.channel,
         client=caller.client,
         claims=((f"reference:{order.channel}", order.reference),) if order.reference else (),
+        placed_now=order.placed_at is None,
         fingerprint=order.fingerprint if order.reference else None,
         keyed=keyed,
         base_url=base_url,

@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from typing import Any, TypeVar
+from typing import Any
 
 from expedite_events import Units, Value
 
@@ -22,8 +22,7 @@ CUSTOM_TAGS = frozenset({"custom", "定制"})
 CARRIER_TAG = re.compile(r"carrier:\s*(?P<carrier>\S.*)", re.IGNORECASE)
 LEVELS = ("diamond", "platinum", "gold", "silver", "vip")
 _CENT_OF_CENT = Decimal("0.0001")
-
-V = TypeVar("V", bound=Value)
+_ZERO = Decimal(0)
 
 
 class DraftAddress(Value):
@@ -92,14 +91,18 @@ class Content(Value):
 
     @property
     def live_lines(self) -> tuple[DraftLine, ...]:
-        return tuple([line for line in self.lines if not line.removed])
+        lines = self.lines
+        for line in lines:
+            if line.removed:
+                return tuple([line for line in lines if not line.removed])
+        return lines
 
     @property
     def amount(self) -> Decimal:
         """The order's total: as charged, else the sum of its lines."""
         if self.total is not None:
             return self.total
-        return sum((line.unit_price * (line.quantity or 0) for line in self.live_lines), Decimal(0))
+        return sum([line.unit_price * (line.quantity or 0) for line in self.live_lines], _ZERO)
 
     @property
     def quantity(self) -> int:
@@ -108,7 +111,7 @@ class Content(Value):
     @property
     def custom(self) -> bool:
         """Whether anything of it is made to order (定制)."""
-        return _has(self.tags, CUSTOM_TAGS) or any(line.custom for line in self.live_lines)
+        return _has(self.tags, CUSTOM_TAGS) or True in [line.custom for line in self.live_lines]
 
     @property
     def urgent_tag(self) -> bool:
@@ -120,36 +123,37 @@ class Content(Value):
         is known about the person to compare."""
         who, to = self.customer, self.customer.ship_to or _NOWHERE
         contact = [_folded(who.name), _folded(who.email), _folded(who.phone)]
-        goods = sorted((_folded(line.sku), line.quantity or 0) for line in self.live_lines)
+        goods = sorted([(_folded(line.sku), line.quantity or 0) for line in self.live_lines])
         if not any(contact) or not goods:
             return None
         place = [_folded(to.line1), _folded(to.city), _folded(to.postcode), _folded(to.country)]
         # Folded text holds no separator: it counts as white space and was folded away.
-        return digest("\x1f".join((*contact, *place, *(f"{sku}\x1f{quantity}" for sku, quantity in goods))).encode())
+        return digest("\x1f".join([*contact, *place, *[f"{sku}\x1f{quantity}" for sku, quantity in goods]]).encode())
 
 
 def normalised(content: Content) -> Content:
-    """Text trimmed (blank is missing), tags cleaned, repeated lines merged, a carrier named in a tag taken over. What is
-    clean stays as it is: nothing is noted as said that nobody said."""
-    tags = tuple(dict.fromkeys(tag for raw in content.tags if (tag := raw.strip())))
-    preference = text(content.carrier_preference) or next(
-        (found["carrier"].strip() for tag in tags if (found := CARRIER_TAG.fullmatch(tag))), None
-    )
-    return _with(
-        content,
+    """Text trimmed (blank is missing), tags cleaned, repeated lines merged, a carrier named in a tag taken over."""
+    tags = tuple(dict.fromkeys([tag for raw in content.tags if (tag := raw.strip())]))
+    return content.put(
         tags=tags,
-        carrier_preference=preference,
+        carrier_preference=text(content.carrier_preference) or _carrier_in(tags),
         currency=content.currency.strip().upper(),
         customer=clean_customer(content.customer),
         lines=merged(content.lines),
     )
 
 
+def _carrier_in(tags: Iterable[str]) -> str | None:
+    for tag in tags:
+        if found := CARRIER_TAG.fullmatch(tag):
+            return found["carrier"].strip()
+    return None
+
+
 def clean_customer(customer: DraftCustomer) -> DraftCustomer:
     """Blank parts are missing parts; the country is upper case, the language its primary tag (`en-US` is `en`)."""
     language = text(customer.language)
-    return _with(
-        customer,
+    return DraftCustomer(
         name=text(customer.name),
         email=text(customer.email),
         phone=text(customer.phone),
@@ -161,22 +165,16 @@ def clean_customer(customer: DraftCustomer) -> DraftCustomer:
 
 
 def _clean_address(address: DraftAddress) -> DraftAddress | None:
-    found = _with(
-        address,
+    country = text(address.country)
+    found = DraftAddress(
         line1=text(address.line1),
         line2=text(address.line2),
         city=text(address.city),
         region=text(address.region),
         postcode=text(address.postcode),
-        country=(text(address.country) or "").upper() or None,
+        country=country.upper() if country else None,
     )
     return None if found == _NOWHERE else found
-
-
-def _with(value: V, **fields: object) -> V:
-    """The value with these fields, of which only the changed ones are touched."""
-    changed = {name: field for name, field in fields.items() if field != getattr(value, name)}
-    return value.put(**changed) if changed else value
 
 
 def merged(lines: Iterable[DraftLine]) -> tuple[DraftLine, ...]:
@@ -194,7 +192,8 @@ def merged(lines: Iterable[DraftLine]) -> tuple[DraftLine, ...]:
         number = len(kept) + 1
         if goods:
             places[goods] = number - 1
-        kept.append(_with(line, line=number, sku=sku, name=name))
+        plain = line.line == number and line.sku == sku and line.name == name
+        kept.append(line if plain else line.put(line=number, sku=sku, name=name))
     return tuple(kept)
 
 
@@ -212,9 +211,14 @@ def money(value: Any) -> Decimal:
         raise ValueError(f"{value!r} is not an amount") from None
 
 
+def in_utc(moment: datetime) -> datetime:
+    """A time in UTC; at the very ends of the calendar, where it cannot be written so, as it is."""
+    return moment.astimezone(UTC) if 2 <= moment.year <= 9998 else moment
+
+
 def text(value: str | None) -> str | None:
     """Trimmed text, or None when nothing is left."""
-    return (value or "").strip() or None
+    return (value.strip() or None) if value else None
 
 
 def digest(value: bytes) -> str:
@@ -222,8 +226,8 @@ def digest(value: bytes) -> str:
     return hashlib.blake2b(value, digest_size=16).hexdigest()
 
 
-def _has(tags: Iterable[str], wanted: frozenset[str]) -> bool:
-    return any(tag.strip().casefold() in wanted for tag in tags)
+def _has(tags: tuple[str, ...], wanted: frozenset[str]) -> bool:
+    return bool(tags) and any(tag.strip().casefold() in wanted for tag in tags)
 
 
 def _folded(value: str | None) -> str:

@@ -55,6 +55,7 @@ def place(
     policy: Policy,
     *,
     client: str,
+    alike: str | None = None,
     duplicate_of: str | None = None,
 ) -> Decision[Order]:
     """Accept an order of normalised content: it is received at once, or waits behind one hold per problem. It is never
@@ -66,9 +67,10 @@ def place(
         client=client,
         content=content,
         accepted_at=now,
+        urgent_mark=channel.urgent(content),
+        alike=alike,
+        duplicate_of=duplicate_of,
     )
-    if duplicate_of or channel.urgent(content):
-        order = order.put(urgent_mark=channel.urgent(content), duplicate_of=duplicate_of)
     return examine(order, channel, products, now, policy, by=client)
 
 
@@ -94,9 +96,10 @@ def examine(
     none is left the order is received. Holds of problems that stay keep their id and their clock."""
     if order.state is not State.HELD:
         return already_done(order)
-    wanted = {(kind, p.field, p.code): p for kind, p in _wanted(order, channel, products, now, policy)}
-    if not wanted and not order.open_holds:
+    problems = _wanted(order, channel, products, now, policy)
+    if not problems and not order.open_holds:
         return _announce(order, products, now)
+    wanted = {(kind, p.field, p.code): p for kind, p in problems}
     decision: Decision[Order] = Decision(order, express=order.lane)
     for hold in order.open_holds:
         if (hold.kind, hold.problem.field, hold.problem.code) not in wanted:
@@ -112,16 +115,16 @@ def examine(
 
 def _wanted(
     order: Order, channel: Channel, products: Products, now: datetime, policy: Policy
-) -> Iterable[tuple[HoldKind, Problem]]:
+) -> list[tuple[HoldKind, Problem]]:
     content = order.content
-    for problem in verify(content, products, now, policy):
-        yield HoldKind.NEEDS_INFO, problem
-    for problem in review(content, channel, policy, order.duplicate_of):
+    wanted = [(HoldKind.NEEDS_INFO, problem) for problem in verify(content, products, now, policy)]
+    wanted += [
+        (HoldKind.REVIEW, problem)
+        for problem in review(content, channel, policy, order.duplicate_of)
         # An approval stands until the order grows beyond what was approved.
-        if order.approved.get(problem.code, Decimal(-1)) < content.amount:
-            yield HoldKind.REVIEW, problem
-    for problem in unpaid(content):
-        yield HoldKind.UNPAID, problem
+        if order.approved.get(problem.code, Decimal(-1)) < content.amount
+    ]
+    return wanted + [(HoldKind.UNPAID, problem) for problem in unpaid(content)]
 
 
 def _hold(order: Order, kind: HoldKind, problem: Problem, now: datetime, policy: Policy) -> Decision[Order]:

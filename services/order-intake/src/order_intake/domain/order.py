@@ -111,6 +111,9 @@ class Order(Value):
     accepted_at: datetime
     urgent_mark: bool = False
     raised: bool = False
+    alike: str | None = (
+        None  # channel and fingerprint of its content when it was placed: equal for orders of equal content
+    )
     duplicate_of: str | None = None
     holds: tuple[Hold, ...] = ()
     approved: dict[str, Decimal] = field(default_factory=dict)  # review code -> total at its approval
@@ -158,7 +161,7 @@ class Order(Value):
 
     @property
     def open_holds(self) -> tuple[Hold, ...]:
-        return tuple(hold for hold in self.holds if hold.open)
+        return tuple([hold for hold in self.holds if hold.open])
 
     @property
     def attribute(self) -> str:

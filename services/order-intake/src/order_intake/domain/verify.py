@@ -94,8 +94,8 @@ def _address(address: DraftAddress | None) -> Iterator[Problem]:
         message = f"{address.country} is no country code; give two letters (ISO 3166-1), like GB."
         yield _problem(f"{where}/country", "country_unknown", message)
         return
-    for key, part in _PARTS.items():
-        if key in rules.required_fields and not getattr(address, part):
+    for part in _required(address.country):
+        if not getattr(address, part):
             message = f"Addresses in {rules.country_name.title()} need a {_WORDS[part]}."
             yield _problem(f"{where}/{part}", f"{part}_missing", message)
     if address.postcode and not postcode_fits(rules, address.postcode):
@@ -117,9 +117,10 @@ def _order(content: Content, now: datetime, policy: Policy) -> Iterator[Problem]
 
 
 def _lines(content: Content, products: Products) -> Iterator[Problem]:
-    if not content.live_lines:
+    lines = content.live_lines
+    if not lines:
         yield _problem("/lines", "lines_missing", "An order needs at least one line.")
-    for line in content.live_lines:
+    for line in lines:
         yield from _line(line, products)
 
 
@@ -187,6 +188,13 @@ def phone_of(phone: str | None, country: str | None) -> str | None:
 
 
 @lru_cache(maxsize=512)
+def _required(country: str) -> tuple[str, ...]:
+    """The parts that an address in a country must have."""
+    rules = rules_of(country)
+    return tuple(part for key, part in _PARTS.items() if rules is not None and key in rules.required_fields)
+
+
+@lru_cache(maxsize=512)
 def rules_of(country: str) -> ValidationRules | None:
     """The address rules of a country; None when the code is none. Kept, because reading them opens a file."""
     try:
@@ -197,7 +205,8 @@ def rules_of(country: str) -> ValidationRules | None:
 
 def postcode_fits(rules: ValidationRules, postcode: str) -> bool:
     """Whether a postcode has a form its country uses. Countries without postcodes take anything."""
-    return all(form.fullmatch(postcode.upper()) for form in rules.postal_code_matchers)
+    postcode = postcode.upper()
+    return all(form.fullmatch(postcode) for form in rules.postal_code_matchers)
 
 
 def customer_of(content: Content) -> Customer | None:

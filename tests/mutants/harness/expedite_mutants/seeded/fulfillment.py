@@ -13,7 +13,7 @@ MUTANTS = (
         wrong="What was cancelled before it came is picked all the same.",
         attacks="A8 I2",
         file=CUSTODY,
-        old="doomed = Units.union(units for _, units in due(heard, work, work.units)) if heard.asks else NO_UNITS",
+        old="doomed = Units.union(units for _, units in due(order, work, work.units)) if order.asks else NO_UNITS",
         new="doomed = NO_UNITS",
     ),
     Mutant(
@@ -21,7 +21,7 @@ MUTANTS = (
         wrong="A fulfilment order that is announced again is taken for another one.",
         attacks="I2 I3",
         file=CUSTODY,
-        old="    if order.fulfilment_order(event.fulfilment_order_id):\n        return already_done(heard)\n",
+        old="    if order.fulfilment_order(event.fulfilment_order_id):\n        return already_done(order.put(**news) if news else order)\n",
         new="",
     ),
     Mutant(

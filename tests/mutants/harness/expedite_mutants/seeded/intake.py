@@ -23,8 +23,8 @@ MUTANTS = (
         wrong="Orders of equal content are suspected only after the time in which they would be.",
         attacks="A6",
         file=f"{SOURCE}/placing.py",
-        old="if self.tx.now - claim.at >= self.policy.duplicate_window:",
-        new="if self.tx.now - claim.at < self.policy.duplicate_window:",
+        old="self.tx.now - other.accepted_at >= self.policy.duplicate_window:",
+        new="self.tx.now - other.accepted_at < self.policy.duplicate_window:",
     ),
     Mutant(
         name="intake-approval-forgotten",
