@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from typing import Annotated, Any, NoReturn, cast
 
 from fastapi import Depends, Request
@@ -15,8 +14,6 @@ from expedite_chassis.problems import Problem
 from expedite_chassis.spec import Runtime
 from expedite_messaging import Engine
 
-# Whatever could become an infinity: an exponent of three digits, or so many digits that two of exponent are enough.
-_ODD_NUMBER = re.compile(rb"NaN|Infinity|[eE]\+?[0-9]{3}|[0-9]{200}")
 MAX_DEPTH = 64  # of a JSON body; what is deeper could exhaust the stack of whoever writes it out again
 
 
@@ -54,8 +51,8 @@ async def every_request(request: Request) -> None:
         ):  # UTF-16 or UTF-32: Python's parser takes them, what is looked for below is not in their bytes
             raise Problem(400, "malformed-json", detail="Send the body in UTF-8.")
         # Python's parser takes NaN and Infinity and makes an infinity of 1e999; none of them can be stored as JSON.
-        if _ODD_NUMBER.search(body):
-            json.loads(body, parse_constant=_refuse, parse_float=_finite)
+        # To parse a body once more takes a quarter of what it takes to search it for them.
+        json.loads(body, parse_constant=_refuse, parse_float=_finite)
         if suspect(body):
             refuse_unstorable(await request.json())
         if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _deeper(await request.json(), MAX_DEPTH):
