@@ -129,7 +129,7 @@ async def _load_all(engine: Engine, scans: list[_Scan]) -> tuple[dict[str, Loade
 
 
 async def _load(tx: Tx, scans: Sequence[_Scan]) -> Sequence[Loaded]:
-    desktop = await Desktop.load(tx, {scan.order_id for scan in scans})
+    desktop = await Desktop.of_orders(tx, {scan.order_id for scan in scans})
     return [_hand(desktop, scan) for scan in scans]
 
 
