@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from fastapi import APIRouter, Depends, Response
 
@@ -90,8 +90,7 @@ async def hand_overs(warehouse_id: Id, body: HandOvers, engine: EngineDep, calle
     return answered(results=results)
 
 
-@dataclass(frozen=True, slots=True)
-class _Scan:
+class _Scan(NamedTuple):
     """A parcel at a truck; with the warehouse of the truck when the whole truck is loaded at once."""
 
     order_id: str

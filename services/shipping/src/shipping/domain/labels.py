@@ -193,7 +193,7 @@ def bought(leg: OrderLeg, parcel_id: str, data: Data, request: Data, now: dateti
     if parcel is None:
         return Decision(leg)
     offer = request["offer"]
-    cost = Decimal(str(data.get("cost", offer["price"]))).quantize(CENT_PARTS)
+    cost = _money(data.get("cost", offer["price"]))
     label = Label(
         label_id=data["label_id"], carrier_id=offer["carrier_id"], base_url=request["base_url"],
         service=offer["service"], service_name=offer["name"], tracking_number=data["tracking_number"],
@@ -207,6 +207,12 @@ def bought(leg: OrderLeg, parcel_id: str, data: Data, request: Data, now: dateti
         return Decision(leg.with_parcel(parcel), effects=(void(label, parcel_id),))
     parcel = parcel.put(label=label, label_state=LabelState.BOUGHT, expected_at=label.expected_at)
     return Decision(leg.with_parcel(parcel if parcel.problem is None else parcel.put(problem=None)))
+
+
+@lru_cache(maxsize=CHOICES_REMEMBERED)
+def _money(amount: str | float) -> Decimal:
+    """An amount as it travels; a carrier's prices are few."""
+    return Decimal(str(amount)).quantize(CENT_PARTS)
 
 
 def not_quoted(leg: OrderLeg, parcel_id: str, subject: str, error: str, now: datetime) -> Decision[OrderLeg]:
