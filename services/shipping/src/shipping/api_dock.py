@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from fastapi import APIRouter, Depends, Response
 
@@ -90,8 +90,7 @@ async def hand_overs(warehouse_id: Id, body: HandOvers, engine: EngineDep, calle
     return answered(results=results)
 
 
-@dataclass(frozen=True, slots=True)
-class _Scan:
+class _Scan(NamedTuple):
     """A parcel at a truck; with the warehouse of the truck when the whole truck is loaded at once."""
 
     order_id: str
@@ -129,7 +128,7 @@ async def _load_all(engine: Engine, scans: list[_Scan]) -> tuple[dict[str, Loade
 
 
 async def _load(tx: Tx, scans: Sequence[_Scan]) -> Sequence[Loaded]:
-    desktop = await Desktop.load(tx, {scan.order_id for scan in scans})
+    desktop = await Desktop.of_orders(tx, {scan.order_id for scan in scans})
     return [_hand(desktop, scan) for scan in scans]
 
 

@@ -129,7 +129,9 @@ async def choose_carriers(batch: Batch[EffectResult], tx: Tx) -> None:
 @handlers.result("buy_label")
 async def keep_labels(batch: Batch[EffectResult], tx: Tx) -> None:
     """Labels are bought or refused. What a carrier already said about a new number is applied at once."""
-    desktop = await Desktop.load(tx, batch.keys)
+    desktop = await Desktop.of_orders(tx, batch.keys)
+    if not all(result.ok for result in batch):
+        await desktop.open()
     new = {}
     for result in batch:
         leg, parcel_id = desktop.orders[result.key], labels.parcel_of(result.subject)
@@ -159,7 +161,7 @@ def _file(parcel_id: str, result: EffectResult) -> LabelFile:
 @handlers.result("void_label")
 async def note_voids(batch: Batch[EffectResult], tx: Tx) -> None:
     """A label was given back; one that was not is shown to a person."""
-    desktop = await Desktop.load(tx, batch.keys)
+    desktop = await Desktop.of_orders(tx, batch.keys)
     for result in batch:
         leg, parcel_id = desktop.orders[result.key], str(result.request["parcel_id"])
         if not result.ok:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from functools import lru_cache
 from operator import attrgetter
 
 import sqlalchemy as sa
@@ -94,6 +95,7 @@ class ParcelRow(Value):
         return f"{self.carrier_id}|{place_of(self.handed_at)}|{self.parcel_id}"
 
 
+@lru_cache(maxsize=4_096)  # parcels share their trucks and deadlines
 def place_of(at: datetime) -> str:
     """A time as text that sorts as the times do; whole milliseconds."""
     return f"{int(at.timestamp() * 1000):014d}"
@@ -237,16 +239,35 @@ def status_of(leg: OrderLeg, parcel: Parcel) -> ParcelStatus:
 class Desktop:
     """The orders of one transaction and the desk beside them; `save` keeps orders and parcel rows together."""
 
-    def __init__(self, tx: Tx, orders: Book[OrderLeg], rows: Book[ParcelRow], desk: Desk) -> None:
-        self.tx, self.orders, self.rows, self.desk = tx, orders, rows, desk
+    def __init__(self, tx: Tx, orders: Book[OrderLeg], rows: Book[ParcelRow]) -> None:
+        self.tx, self.orders, self.rows = tx, orders, rows
+        self._desk: Desk | None = None
 
     @classmethod
     async def load(cls, tx: Tx, order_ids: Iterable[str], skus: Iterable[str] = ()) -> Desktop:
-        """Orders by id, and the desk with the products in their parcels and those named: whatever starts a label needs
+        """Orders by id, and the desk with the products in their parcels and those named: whatever may start a label needs
         them."""
-        orders, rows = await tx.load(ORDERS, order_ids), await tx.load(PARCELS, ())
-        known = {goods.sku for leg in orders for parcel in leg.parcels for goods in parcel.goods}
-        return cls(tx, orders, rows, await load_desk(tx, known.union(skus)))
+        desktop = await cls.of_orders(tx, order_ids)
+        await desktop.open(skus)
+        return desktop
+
+    @classmethod
+    async def of_orders(cls, tx: Tx, order_ids: Iterable[str]) -> Desktop:
+        """Orders by id, for what starts no label: the desk stays closed until somebody opens it."""
+        return cls(tx, await tx.load(ORDERS, order_ids), await tx.load(PARCELS, ()))
+
+    async def open(self, skus: Iterable[str] = ()) -> None:
+        """Load the desk, if it is not there yet."""
+        if self._desk is None:
+            known = {goods.sku for leg in self.orders for parcel in leg.parcels for goods in parcel.goods}
+            self._desk = await load_desk(self.tx, known.union(skus))
+
+    @property
+    def desk(self) -> Desk:
+        """The desk; that it is not open is a bug."""
+        if self._desk is None:
+            raise LookupError("the desk was not opened")
+        return self._desk
 
     @property
     def now(self) -> datetime:
@@ -260,6 +281,8 @@ class Desktop:
             for parcel in after.parcels:
                 known = before.parcel(parcel.parcel_id)
                 if not same or known is None or (known is not parcel and _SHOWN(known) != _SHOWN(parcel)):
+                    if known is None:  # nobody has to look whether it has a row
+                        self.rows.stored((parcel.parcel_id,), {})
                     self.rows.put(row_of(after, parcel))
         self.tx.apply(cause, self.orders, decision)
 

@@ -222,7 +222,9 @@ def asking_for(action: Action) -> list[str]:
 
 def dock_item(row: ParcelRow) -> dict[str, Any]:
     """`DockItem`: a row with its action."""
-    return {**asdict(row), "action": ACTIONS.get(row.status, "wait")}
+    item = asdict(row)
+    item["action"] = ACTIONS.get(row.status, "wait")
+    return item
 
 
 def manifest_item(row: ParcelRow) -> dict[str, Any]:

@@ -143,6 +143,7 @@ async def apply_unmatched(desktop: Desktop, parcels: Mapping[tuple[str, str], Pa
     waiting = await desktop.tx.find(DELIVERIES, wanted, order_by=("received_at",), limit=SWEEP)
     if not waiting:
         return
+    await desktop.open()
     book = await desktop.tx.load(DELIVERIES, [w.delivery_id for w in waiting])
     for delivery in waiting:
         parcel = parcels.get((delivery.carrier_id, delivery.tracking_number or ""))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from expedite_chassis.testing import runtime_for
-from expedite_events import Address, Effect
+from expedite_events import Address, Effect, WarehouseChanged, checked
 from shipping.carriers import holds_of, together
 from shipping.domain import custody, labels
 from shipping.domain.desk import Desk
@@ -50,7 +51,7 @@ def known(given: Any, **more: Any) -> Desk:
 
 
 def put(desk: Desk, *quotes: Quote) -> Desk:
-    return Desk(desk.carriers, desk.sites, desk.products, {quote.lane: (quote,) for quote in quotes})
+    return replace(desk, quotes={quote.lane: (quote,) for quote in quotes})
 
 
 def address(postcode: str | None, country: str = "GB") -> Address:
@@ -115,6 +116,32 @@ def test_a_choice_is_made_for_each_parcel(given: Any) -> None:
         start(given, desk, brief=given.brief(carrier_preference="city-dash"))[1],
     ]
     assert [effect.data["offer"]["service"] for effect in chosen] == ["ECONOMY", "EXPRESS_24", "SAME_DAY"]
+
+
+def test_each_parcel_is_planned_for_the_next_truck(given: Any) -> None:
+    """Rates hold on, trucks leave: a parcel after the cut-off is planned for the next one. A carrier that names no
+    cut-off takes each parcel at once."""
+    site = checked(WarehouseChanged, {
+        "warehouse_id": "LON", "name": "London", "time_zone": "Europe/London", "opens": "06:00", "closes": "22:00",
+        "cut_offs": ({"carrier_id": "swift-post", "local_time": "12:00"},), "address": given.brief().customer.ship_to,
+    })  # fmt: skip
+    desk = Desk(given.desk().carriers, {"LON": site})
+    dash = RATE | {"carrier_id": "city-dash", "service": "SAME_DAY", "price": 24}
+    later = given.urgency(promise_by=given.now + timedelta(hours=72))
+    for rates, preference, expected in (
+        ([RATE], None, [3, 3, 27, 27]),
+        ([RATE, dash], "city-dash", [0, 2, 4, 4.5]),
+        ([RATE, dash], "swift-post", [3, 3, 27, 27]),
+    ):
+        quote = quote_of(start(given, desk, urgency=later)[1].data, ANSWER | {"rates": rates}, given.now)
+        assert quote is not None
+        leaving = []
+        for hours in (0, 2, 4, 4.5):
+            event = given.packed(brief=given.brief(carrier_preference=preference), urgency=later)
+            now = given.now + timedelta(hours=hours)
+            (effect,) = custody.receive(OrderLeg(order_id=given.order_id), event, put(desk, quote), now).effects
+            leaving.append(datetime.fromisoformat(effect.data["offer"]["leaves_at"]) - given.now)
+        assert leaving == [timedelta(hours=hours) for hours in expected], preference
 
 
 def test_a_carrier_that_does_not_sell_on_old_rates_is_asked_for_new_ones(given: Any) -> None:

@@ -63,7 +63,8 @@ def receive(leg: OrderLeg, event: Packed, desk: Desk, now: datetime) -> Decision
     decision = Decision(leg.put(brief=event.brief, urgency=urgency, parcels=(*leg.parcels, parcel)))
     for request in leg.requests:
         decision = decision.and_then(_settle(decision.state, parcel.parcel_id, request, now))
-    return decision.and_then(buy_what_is_missing(decision.state, desk, now))
+    asked = buy_what_is_missing(decision.state, desk, now)
+    return decision.and_then(asked) if decision.events else asked
 
 
 def cancel(leg: OrderLeg, event: CancelRequested, now: datetime) -> Decision[OrderLeg]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -65,20 +65,20 @@ class Desk:
     quotes: Quotes = field(default_factory=dict)
     _trucks: dict[tuple[str, str], tuple[datetime, datetime]] = field(default_factory=dict, repr=False, compare=False)
 
-    _candidates: dict[tuple[str, tuple[str, ...]], tuple[Carrier, ...]] = field(
+    _asked: dict[tuple[str, tuple[str, ...]], tuple[dict[str, Any], ...]] = field(
         default_factory=dict, repr=False, compare=False
     )
     _senders: dict[str, dict[str, str]] = field(default_factory=dict, repr=False, compare=False)
-    _offers: dict[tuple[Quote, str, tuple[datetime, ...]], tuple[Offer, ...]] = field(
+    _offers: dict[tuple[Quote, str], tuple[datetime, datetime, tuple[Offer, ...]]] = field(
         default_factory=dict, repr=False, compare=False
     )
 
-    def candidates(self, country: str, excluded: tuple[str, ...]) -> tuple[Carrier, ...]:
-        """Carriers worth asking for a price."""
-        known = self._candidates.get((country, excluded))
+    def asked(self, country: str, excluded: tuple[str, ...]) -> tuple[dict[str, Any], ...]:
+        """Carriers worth asking for a price: how a performer finds each, and which of our records of it that is."""
+        known = self._asked.get((country, excluded))
         if known is None:
-            known = self._candidates[country, excluded] = tuple(
-                c for c in self.carriers if c.active and c.carrier_id not in excluded and c.serves(country)
+            known = self._asked[country, excluded] = tuple(
+                reached(c) for c in self.carriers if c.active and c.carrier_id not in excluded and c.serves(country)
             )
         return known
 
@@ -111,14 +111,15 @@ class Desk:
         self, quote: Quote, warehouse_id: str, now: datetime, offer: Callable[..., Offer]
     ) -> tuple[Offer, ...]:
         """A quote's offers from a warehouse: the same until the next truck leaves. `offer` makes one of a rate."""
-        leaves = tuple([self.leaves_at(warehouse_id, carrier_id, now) for carrier_id in quote.sellers])
-        found = self._offers.get((quote, warehouse_id, leaves))
-        if found is None:
-            if len(self._offers) >= OFFERS_REMEMBERED:
-                self._offers.clear()
-            found = tuple(offer(rate, warehouse_id, self, now) for rate in quote.rates)
-            self._offers[quote, warehouse_id, leaves] = found
-        return found
+        looked, leaves, offers = self._offers.get((quote, warehouse_id), (None, now, ()))
+        if looked is not None and looked <= now <= leaves:
+            return offers
+        if len(self._offers) >= OFFERS_REMEMBERED:
+            self._offers.clear()
+        offers = tuple(offer(rate, warehouse_id, self, now) for rate in quote.rates)
+        leaves = min((o.leaves_at for o in offers), default=now)
+        self._offers[quote, warehouse_id] = (now, leaves, offers)
+        return offers
 
     def handling(self, goods: tuple[LineGoods, ...]) -> tuple[str, ...]:
         """The product classes in a box that need care: valuable, fragile, perishable …"""
@@ -133,6 +134,12 @@ class Desk:
         sku_of = {g.line: g.sku for g in goods}
         known = {line: self.products[sku].weight_g for line, sku in sku_of.items() if sku in self.products}
         return sum(known.get(line, 0) * len(units.on_line(line)) for line in units.lines)
+
+
+def reached(carrier: Carrier) -> dict[str, Any]:
+    """How a performer finds a carrier, and which of our records of it that is."""
+    told = {"carrier_id": carrier.carrier_id, "base_url": carrier.base_url, "revision": carrier.revision}
+    return told if carrier.batch else told | {"batch": False}
 
 
 def told(address: Address) -> dict[str, str]:

@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from expedite_events import CancelTimer, Decision, Effect, SetTimer
-from shipping.domain.desk import Carrier, Desk, told
+from shipping.domain.desk import Desk, told
 from shipping.domain.quotes import Quote, Quotes, find
-from shipping.domain.selection import Choice, Offer, choose
+from shipping.domain.selection import CHOICES_REMEMBERED, Choice, Offer, choose
 from shipping.domain.state import Label, LabelState, OrderLeg, Parcel, Station
 
 LABEL_RETRY = "label_retry"
@@ -39,11 +40,12 @@ def wants_label(leg: OrderLeg, parcel: Parcel) -> bool:
 
 def buy_what_is_missing(leg: OrderLeg, desk: Desk, now: datetime) -> Decision[OrderLeg]:
     """Start the label of every parcel that wants one and has none under way. Parcels that failed wait for their timer."""
-    decision = Decision(leg)
+    decision: Decision[OrderLeg] | None = None
     for parcel in leg.parcels:
         if parcel.label_state is LabelState.NONE and wants_label(leg, parcel):
-            decision = decision.and_then(_ask(decision.state, parcel, desk, now, desk.quotes))
-    return decision
+            asked = _ask(decision.state if decision else leg, parcel, desk, now, desk.quotes)
+            decision = decision.and_then(asked) if decision else asked
+    return decision or Decision(leg)
 
 
 def try_again(leg: OrderLeg, parcel_id: str, desk: Desk, now: datetime) -> Decision[OrderLeg]:
@@ -60,23 +62,15 @@ def try_again(leg: OrderLeg, parcel_id: str, desk: Desk, now: datetime) -> Decis
 def _ask(leg: OrderLeg, parcel: Parcel, desk: Desk, now: datetime, quotes: Quotes | None = None) -> Decision[OrderLeg]:
     """The next attempt at a label: with `quotes` it is bought on rates that are there, else carriers are asked."""
     attempt = parcel.label_attempt + 1
-    carriers = desk.candidates(leg.address().country, parcel.excluded)
-    if not carriers:
+    asked = desk.asked(leg.address().country, parcel.excluded)
+    if not asked:
         known = f"all that serve {leg.address().country} refused: {', '.join(parcel.excluded)}"
         reason = known if parcel.excluded else f"no active carrier serves {leg.address().country}"
         return _fail(leg, parcel.put(label_attempt=attempt), reason, now)
-    parcel = parcel.put(label_attempt=attempt, label_state=LabelState.BUYING)
-    if parcel.problem is not None:
-        parcel = parcel.put(problem=None)
-    request = {"carriers": [_reached(c) for c in carriers], "shipment": _priced(leg, parcel, desk)}
+    parcel = parcel.put(label_attempt=attempt, label_state=LabelState.BUYING, problem=None)
+    request = {"carriers": asked, "shipment": _priced(leg, parcel, desk)}
     effect = _buy_on(find(quotes or {}, request), leg, parcel, request, desk, now)
     return Decision(leg.with_parcel(parcel), effects=(effect or Effect("quote_rates", _subject(parcel), request),))
-
-
-def _reached(carrier: Carrier) -> dict[str, Any]:
-    """How a performer finds a carrier, and which of our records of it that is."""
-    told = {"carrier_id": carrier.carrier_id, "base_url": carrier.base_url, "revision": carrier.revision}
-    return told if carrier.batch else told | {"batch": False}
 
 
 def _buy_on(
@@ -149,14 +143,16 @@ def _choose(leg: OrderLeg, offers: tuple[Offer, ...], request: Data) -> Choice |
 
 def _buy(leg: OrderLeg, parcel: Parcel, choice: Choice, request: Data, *, kept: bool = False) -> Effect:
     """The purchase of what was chosen, of that one carrier. `kept`: on rates quoted before."""
-    carrier = next(c for c in request["carriers"] if c["carrier_id"] == choice.offer.carrier_id)
+    (carrier,) = [c for c in request["carriers"] if c["carrier_id"] == choice.offer.carrier_id]
     ask = {
         **carrier,
         "offer": _told(choice.offer),
         "because": choice.because,
         "shipment": _labelled(leg, parcel, request["shipment"]),
     }
-    return Effect("buy_label", _subject(parcel), ask | {"kept": True} if kept else ask)
+    if kept:
+        ask["kept"] = True
+    return Effect("buy_label", _subject(parcel), ask)
 
 
 def _offer(rate: Data, warehouse_id: str, desk: Desk, now: datetime) -> Offer:
@@ -170,7 +166,8 @@ def _offer(rate: Data, warehouse_id: str, desk: Desk, now: datetime) -> Offer:
     )  # fmt: skip
 
 
-def _told(offer: Offer) -> dict[str, Any]:
+@lru_cache(maxsize=CHOICES_REMEMBERED)
+def _told(offer: Offer) -> Data:
     """The offer as the purchase keeps it: what the label is made of when it is bought."""
     told: dict[str, Any] = {
         "carrier_id": offer.carrier_id, "quote_id": offer.quote_id, "service": offer.service, "name": offer.name,
@@ -196,7 +193,7 @@ def bought(leg: OrderLeg, parcel_id: str, data: Data, request: Data, now: dateti
     if parcel is None:
         return Decision(leg)
     offer = request["offer"]
-    cost = Decimal(str(data.get("cost", offer["price"]))).quantize(CENT_PARTS)
+    cost = _money(data.get("cost", offer["price"]))
     label = Label(
         label_id=data["label_id"], carrier_id=offer["carrier_id"], base_url=request["base_url"],
         service=offer["service"], service_name=offer["name"], tracking_number=data["tracking_number"],
@@ -210,6 +207,12 @@ def bought(leg: OrderLeg, parcel_id: str, data: Data, request: Data, now: dateti
         return Decision(leg.with_parcel(parcel), effects=(void(label, parcel_id),))
     parcel = parcel.put(label=label, label_state=LabelState.BOUGHT, expected_at=label.expected_at)
     return Decision(leg.with_parcel(parcel if parcel.problem is None else parcel.put(problem=None)))
+
+
+@lru_cache(maxsize=CHOICES_REMEMBERED)
+def _money(amount: str | float) -> Decimal:
+    """An amount as it travels; a carrier's prices are few."""
+    return Decimal(str(amount)).quantize(CENT_PARTS)
 
 
 def not_quoted(leg: OrderLeg, parcel_id: str, subject: str, error: str, now: datetime) -> Decision[OrderLeg]:

@@ -26,11 +26,6 @@ class Quote:
     rates: tuple[Data, ...]
     quoted_at: datetime
 
-    @property
-    def sellers(self) -> tuple[str, ...]:
-        """The carriers that were asked."""
-        return tuple([asked[0] for asked in self.lane[0]])
-
     def age(self, now: datetime) -> str:
         """How long ago the carriers said so, in words."""
         seconds = max(0, round((now - self.quoted_at).total_seconds()))
@@ -66,15 +61,18 @@ def find(quotes: Quotes, request: Data) -> Quote | None:
     if not quotes:
         return None
     shipment = request["shipment"]
-    for quote in quotes.get(lane_of(request), ()):
-        if _covers(quote, shipment):
+    weight_g = shipment["weight_g"]
+    for quote in quotes.get(lane_of(request), ()):  # a lane has many brackets of weight: that is looked at first
+        if quote.weight_from_g <= weight_g <= quote.weight_to_g and _reaches(quote, shipment):
             return quote
     return None
 
 
 def _covers(quote: Quote, shipment: Data) -> bool:
-    if not quote.weight_from_g <= shipment["weight_g"] <= quote.weight_to_g:
-        return False
+    return quote.weight_from_g <= shipment["weight_g"] <= quote.weight_to_g and _reaches(quote, shipment)
+
+
+def _reaches(quote: Quote, shipment: Data) -> bool:
     return not quote.postcodes or _bare(shipment["to"].get("postcode", "")).startswith(quote.postcodes)
 
 

@@ -7,6 +7,8 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import NamedTuple
 
+CHOICES_REMEMBERED = 4_096
+
 
 class Offer(NamedTuple):
     """A price a carrier quoted. `arrives_at` is the truck it can still catch plus its transit time."""
@@ -29,7 +31,7 @@ class Offer(NamedTuple):
         return _expected(self.price, self.reliability)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=CHOICES_REMEMBERED)
 def _expected(price: Decimal, reliability: float) -> Decimal:
     return price / Decimal(str(max(reliability, 0.05)))
 
@@ -41,6 +43,7 @@ class Choice(NamedTuple):
     because: str
 
 
+@lru_cache(maxsize=CHOICES_REMEMBERED)  # thousands of parcels ask the same of the offers of one quote
 def choose(offers: tuple[Offer, ...], *, promise_by: datetime, valuable: bool, preference: str | None) -> Choice | None:
     """The cheapest offer that keeps the promise, reliability weighed in; the earliest when none keeps it. Valuable goods
     go insured and signed for when anybody offers that. A preferred carrier wins among offers that keep the promise. None
