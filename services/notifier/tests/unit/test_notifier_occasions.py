@@ -60,7 +60,7 @@ def test_all_that_waited_for_the_customers_name_is_told() -> None:
 
 
 async def test_a_message_that_waited_says_when_as_one_that_did_not() -> None:
-    """I3, G2: a moment is the same text in a mail, whether its order was known or had to be waited for."""
+    """A moment is the same text in a mail, whether its order was known or had to be waited for."""
     said = []
     for first, second in ((received(), shipped()), (shipped().put(customer=None), received())):
         engine = MemoryEngine(handlers, MemoryClock(NOW))
