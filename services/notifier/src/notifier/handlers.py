@@ -4,67 +4,40 @@ from __future__ import annotations
 
 from typing import Any
 
-from expedite_events import (
-    CancelRefused,
-    Decision,
-    Delivered,
-    DeliveryDelayed,
-    Event,
-    OrderBackordered,
-    OrderCancelled,
-    OrderClosed,
-    OrderHeld,
-    OrderHoldReleased,
-    OrderReceived,
-    ParcelReturned,
-    PersonChanged,
-    PriorityAssigned,
-    ShipmentLost,
-    Shipped,
-    SLABreached,
-    StockReserved,
-    StockShort,
-    UnitsCancelled,
-)
+from expedite_events import Decision, PersonChanged, SLABreached
 from expedite_messaging import Batch, Book, EffectResult, Handlers, Received, Tx
 from notifier.domain.order import OrderView
-from notifier.domain.telling import EMAIL, hear, sent, tell_staff
+from notifier.domain.telling import CUSTOMER_EVENTS, EMAIL, STAFF_EVENTS, hear, sent, tell_staff
 from notifier.settings import settings
 from notifier.store import MESSAGES, ORDERS, PEOPLE, Message
 
 handlers = Handlers("notifier", poll=1_000, gather=3_000)
 
 
-_TOLD = ("message_id", "order_id", "kind", "occasion", "audience", "language", "to", "facts")
-
-
 def _apply(tx: Tx, cause: Received[Any], orders: Book[OrderView], decision: Decision[OrderView]) -> None:
     """Apply a decision and keep a row for each message it asks for."""
     tx.apply(cause, orders, decision)
     for effect in decision.effects:
-        data = effect.data
-        tx.add(MESSAGES, Message(**{name: data[name] for name in _TOLD}, decided_at=tx.now))
-
-
-CUSTOMER_EVENTS: tuple[type[Event], ...] = (
-    OrderReceived, OrderHeld, OrderHoldReleased, PriorityAssigned, StockReserved, StockShort, OrderBackordered,
-    UnitsCancelled, CancelRefused, Shipped, DeliveryDelayed, ShipmentLost, ParcelReturned, Delivered, OrderCancelled,
-    OrderClosed,
-)  # fmt: skip
-STAFF_EVENTS = (OrderHeld, SLABreached)
+        said = effect.data
+        message = Message(
+            message_id=effect.subject, order_id=said["order_id"], kind=said["kind"], occasion=said["occasion"],
+            audience=said["audience"], language=said["language"], to=said["to"], decided_at=tx.now,
+        )  # fmt: skip
+        tx.add(MESSAGES, message)
 
 
 async def tell_people(batch: Batch[Received[Any]], tx: Tx) -> None:
     """Anything happens to an order: its customer is told, and the person who must act now of a hold or a late stage
     (A4, C3, G1, G6). One function for all, so that whatever a poll brings of an order loads and saves it once."""
     orders = await tx.load(ORDERS, batch.keys)
-    owners = {received.event.owner for received in batch if isinstance(received.event, STAFF_EVENTS)}
+    owners = {received.event.owner for received in batch if type(received.event) in STAFF_EVENTS}
     people = await tx.load(PEOPLE, owners) if owners else None
+    now = tx.now
     for received in batch:
-        event = received.event
-        if isinstance(event, CUSTOMER_EVENTS):
-            _apply(tx, received, orders, hear(orders[received.key], event, tx.now))
-        if people is not None and isinstance(event, STAFF_EVENTS):
+        event, kind = received.event, type(received.event)
+        if kind in CUSTOMER_EVENTS:
+            _apply(tx, received, orders, hear(orders[received.key], event, now))
+        if people is not None and kind in STAFF_EVENTS:
             person = people.get(event.owner)
             whom = (person.email, person.name, person.language) if person else (settings.staff_email, event.owner, "en")
             _apply(tx, received, orders, tell_staff(orders[received.key], event, *whom))
@@ -88,9 +61,9 @@ async def message_left(batch: Batch[EffectResult], tx: Tx) -> None:
     """A mail server took the message, or it was given up: both are kept."""
     messages = await tx.load(MESSAGES, [result.subject for result in batch])
     for result in batch:
-        message = messages[result.subject]
+        message, facts = messages[result.subject], result.request["facts"]
         if result.ok:
             tx.emit(result, sent(result.request, tx.now))
-            messages.put(message.put(status="sent", sent_at=tx.now, attempts=result.attempts))
+            messages.put(message.put(status="sent", sent_at=tx.now, attempts=result.attempts, facts=facts))
         else:
-            messages.put(message.put(status="failed", attempts=result.attempts, error=result.error))
+            messages.put(message.put(status="failed", attempts=result.attempts, error=result.error, facts=facts))

@@ -14,15 +14,15 @@ from notifier.domain.order import OrderView
 
 
 class Message(Value):
-    """One message: decided once, sent once, kept as proof of what was said to whom. The goods a receipt names are the
-    order's, which keeps them."""
+    """One message: decided once, sent once, kept as proof of what was said to whom. While it waits its facts are its effect's,
+    afterwards they are here; the goods a receipt names are the order's, which keeps them."""
 
     message_id: str
     order_id: str
     kind: str
     occasion: str
-    audience: str
-    language: str
+    audience: str = "customer"
+    language: str = "en"
     to: str
     facts: dict[str, str] = field(default_factory=dict)
     status: str = "queued"  # queued, sent, failed

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import babel.dates
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, select_autoescape
 from markupsafe import Markup, escape
 
 HERE = Path(__file__).parent
@@ -24,6 +24,14 @@ environment = Environment(
 )
 LOCALES = {"en": "en_GB", "zh": "zh_Hans_CN"}
 _URL = re.compile(r"https?://[^\s<>\"']+(?<![.,:;!?)\]])")
+
+
+@lru_cache(maxsize=128)
+def _template(name: str) -> Template:
+    """A template with its globals in one dict: jinja looks through a chain of them, entry by entry, for every message."""
+    found = environment.get_template(name)
+    found.globals = dict(found.globals)
+    return found
 
 
 @lru_cache(maxsize=2048)
@@ -55,10 +63,10 @@ def render(data: Mapping[str, Any], status_url: str) -> tuple[str, str, str]:
         "status_url": status_url,
         "date": lambda value: local_date(value, language),
     }
-    text = environment.get_template(f"{language}/{data['kind']}.txt").render(context)
+    text = _template(f"{language}/{data['kind']}.txt").render(context)
     subject, _, body = text.partition("\n")
     body = body.strip()
-    html = environment.get_template("email.html").render(
+    html = _template("email.html").render(
         subject=subject, paragraphs=[linked(part) for part in body.split("\n\n")], language=language,
         status_url=status_url, audience=data["audience"],
     )  # fmt: skip

@@ -63,7 +63,6 @@ async def test_a_poll_loads_and_saves_an_order_once(engine: PostgresEngine, monk
     rows = await engine.read(lambda tx: tx.find(MESSAGES, of_order(ORDER), order_by=("message_id",)))
     assert [row.kind for row in rows] == ["order_confirmation", "receipt", "shipped"]
     assert {row.to for row in rows} == {"anna@example.com"}
-    assert rows[2].facts["tracking_number"] == "SP1"
     book = await engine.read(lambda tx: tx.load(ORDERS, [ORDER]))
     assert len(book[ORDER].told) == 3
 
@@ -105,6 +104,10 @@ async def test_what_waits_is_shown_and_what_left_is_announced(engine: PostgresEn
         assert (queue["waiting"], queue["failed"], queue["oldest_decided_at"]) == (0, 2, None)
         assert sorted(await shown(status="failed")) == [(ORDER, "receipt"), (NEXT, "receipt")]
         assert {kind for _, kind in await shown(order_id=NEXT, status="sent")} == {"shipped", "order_confirmation"}
+    rows = await engine.read(lambda tx: tx.find(MESSAGES, of_order(ORDER), order_by=("message_id",)))
+    assert [row.kind for row in rows] == ["order_confirmation", "receipt", "shipped"]
+    assert rows[2].facts["tracking_number"] == "SP1"
+    assert rows[0].facts == {"promise_by": story.URGENCY.promise_by.isoformat()}
     said = await engine.connections.fetch("SELECT key, topic FROM ledger ORDER BY key")
     assert [(row["key"], row["topic"]) for row in said] == [(ORDER, "CustomerNotified")] * 2 + [
         (NEXT, "CustomerNotified")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from notifier_story import ALL, BRIEF, GOODS, NOW, ORDER, URGENCY, envelope, received
+from notifier_story import ALL, BRIEF, GOODS, NOW, ORDER, URGENCY, envelope, received, shipped
 
-from expedite_events import CancelRefused, CustomerNotified, Event, OrderBackordered, Units
+from expedite_events import CancelRefused, CustomerNotified, Event, OrderBackordered, Units, row_of
 from expedite_messaging import EffectCall, GaveUp
 from expedite_messaging.memory import MemoryBus, MemoryClock, MemoryEngine
 from notifier.domain.order import OrderView
@@ -57,6 +57,18 @@ def test_all_that_waited_for_the_customers_name_is_told() -> None:
         ("cancel_refused", f"{ORDER}-C1"),
         ("cancel_refused", f"{ORDER}-C2"),
     ]
+
+
+async def test_a_message_that_waited_says_when_as_one_that_did_not() -> None:
+    """A moment is the same text in a mail, whether its order was known or had to be waited for."""
+    said = []
+    for first, second in ((received(), shipped()), (shipped().put(customer=None), received())):
+        engine = MemoryEngine(handlers, MemoryClock(NOW))
+        for event in (first, second):
+            await engine.deliver([envelope(event, row_of(event).owners[0])])
+        (mail,) = [call.data for call in engine.pending_effects() if call.data["kind"] == "shipped"]
+        said.append(datetime.fromisoformat(mail["facts"]["expected_at"]))
+    assert said == [NOW, NOW]
 
 
 async def test_a_message_nobody_took_is_not_announced_as_told() -> None:

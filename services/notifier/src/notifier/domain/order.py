@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
+from typing import Any
 
 from msgspec import field
+from msgspec.structs import replace
 
 from expedite_events import NO_UNITS, Customer, Problem, Units, Urgency, Value
+
+
+@lru_cache(maxsize=1024)
+def spoken(language: str) -> str:
+    """The language a message is written in: the wanted one, or English when there is no template for it."""
+    return "zh" if language.lower().startswith("zh") else "en"
 
 
 class Recipient(Value):
@@ -33,7 +42,7 @@ class ParcelView(Value):
     delivered_at: datetime | None = None
     lost: bool = False
     returned: bool = False
-    units: Units = NO_UNITS
+    units: Units = NO_UNITS  # that arrived
 
 
 class HoldView(Value):
@@ -51,7 +60,7 @@ class Draft(Value):
 
     kind: str
     occasion: str
-    facts: dict[str, str] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 class OrderView(Value):
@@ -61,7 +70,6 @@ class OrderView(Value):
     customer: Recipient | None = None
     received_at: datetime | None = None
     items: tuple[tuple[str, int], ...] = ()  # name, quantity
-    units: Units = NO_UNITS
     promise_by: datetime | None = None
     revision: int = 0  # of the urgency the promise is from
     reserved: Units = NO_UNITS
@@ -77,39 +85,40 @@ class OrderView(Value):
 
     @property
     def language(self) -> str:
-        """The customer's language, or English when there is no template for it."""
-        wanted = (self.customer.language if self.customer else "en").lower()
-        return "zh" if wanted.startswith("zh") else "en"
+        """The language to speak to the customer in."""
+        return spoken(self.customer.language) if self.customer else "en"
 
     @property
     def settled(self) -> bool:
         """Whether it is known whom to tell, or that there is no address: a draft without one may yet be completed."""
         return self.customer is not None and (bool(self.customer.email) or not self.customer.draft)
 
-    def knowing(self, customer: Customer | None, *, draft: bool = False) -> OrderView:
-        """Remember whom to tell: the customer of the order as it was announced or ended, which is the same in every event;
-        until one of those comes, the draft of the latest hold."""
-        final = self.customer is not None and not self.customer.draft
-        if customer is None or final:
-            return self
-        return self.put(
-            customer=Recipient(name=customer.name, email=customer.email, language=customer.language, draft=draft)
-        )
-
-    def promised(self, urgency: Urgency) -> OrderView:
-        """Remember the promise of the highest revision, whichever event brings it."""
-        if urgency.revision <= self.revision:
-            return self
-        return self.put(promise_by=urgency.promise_by, revision=urgency.revision)
+    def knowing(
+        self, customer: Customer | None, *, draft: bool = False, urgency: Urgency | None = None, **facts: Any
+    ) -> OrderView:
+        """Remember what an event says. Whom to tell: the customer of the order as it was announced or ended, which is the
+        same in every event; until one of those comes, the draft of the latest hold. The promise: that of the highest
+        revision, whichever event brings it."""
+        if customer is not None and (self.customer is None or self.customer.draft):
+            facts["customer"] = Recipient(
+                name=customer.name, email=customer.email, language=customer.language, draft=draft
+            )
+        if urgency is not None and urgency.revision > self.revision:
+            facts["promise_by"], facts["revision"] = urgency.promise_by, urgency.revision
+        return replace(self, **facts) if facts else self
 
     def parcel(self, parcel_id: str) -> ParcelView:
-        return next((p for p in self.parcels if p.parcel_id == parcel_id), ParcelView(parcel_id=parcel_id))
+        for parcel in self.parcels:
+            if parcel.parcel_id == parcel_id:
+                return parcel
+        return ParcelView(parcel_id=parcel_id)
 
-    def with_parcel(self, parcel_id: str, **changes: object) -> OrderView:
-        """This order with what is now known of a parcel."""
-        others = tuple(p for p in self.parcels if p.parcel_id != parcel_id)
-        changed = self.parcel(parcel_id).put(**changes)
-        return self.put(parcels=tuple(sorted((*others, changed), key=lambda p: p.parcel_id)))
+    def parcels_with(self, changed: ParcelView) -> tuple[ParcelView, ...]:
+        """The order's parcels, one of them as it is known now."""
+        if not self.parcels:
+            return (changed,)
+        others = [p for p in self.parcels if p.parcel_id != changed.parcel_id]
+        return tuple(sorted([*others, changed], key=lambda p: p.parcel_id))
 
     def with_hold(self, hold: HoldView) -> OrderView:
         others = tuple(h for h in self.holds if h.hold_id != hold.hold_id)

@@ -37,8 +37,8 @@ def status_page(order: OrderView) -> StatusPage:
     """The page of an order; every fact comes from an event, nothing is guessed."""
     delivered = [p for p in order.parcels if p.delivered_at]
     shipped = [p for p in order.parcels if p.shipped_at]
-    live = order.units - order.cancelled
-    arrived = len(live) > 0 and sum(len(p.units) for p in delivered) >= len(live)
+    live = sum(quantity for _, quantity in order.items) - len(order.cancelled)
+    arrived = 0 < live <= sum(len(p.units) for p in delivered)
     open_holds = tuple(h for h in order.holds if not h.released)
     reached = [
         ("received", order.received_at is not None or bool(order.holds), order.received_at),
