@@ -51,7 +51,7 @@ from expedite_events.catalogue import row_of
 from expedite_events.envelope import Envelope
 from expedite_events.ids import uuid7
 from prioritizer.domain.assign import observe
-from prioritizer.domain.clocks import TIMER, Clock, clocks, ring
+from prioritizer.domain.clocks import TIMER, Clock, clocks, reschedule, ring
 from prioritizer.domain.order import Order
 from prioritizer.domain.priority import Priority
 from prioritizer.domain.world import People, World
@@ -296,7 +296,9 @@ class Desk:
         """An event comes, at `now` or on Monday 09:00."""
         if isinstance(event, OrderReceived):
             self.content = event
-        return self.apply(observe(self.order, event, self.priority, self.world, now or at(0)))
+        known, decision = observe(self.order, event, self.priority, self.world, now or at(0))
+        moved = reschedule(known, self.world)
+        return self.apply(decision.and_then(moved) if decision else moved)
 
     def fire(self, now: datetime) -> None:
         """Let the timer ring while it is due."""

@@ -245,14 +245,15 @@ async def _change(
         orders = await tx.load(ORDERS, [order_id])
         if missing_is_unknown and order_id not in orders:
             raise _unknown(order_id)
-        priority = (await tx.load(PRIORITIES, [order_id]))[order_id]
+        priorities = await tx.load(PRIORITIES, [order_id])
+        priority = priorities[order_id]
         decision = await decide(orders[order_id], priority, tx)
         if decision.outcome is Outcome.TOO_LATE:
             raise Problem(
                 409, "too-late", "The order has ended", detail="It is closed or cancelled; nothing is left to hurry."
             )
         tx.apply(cause, orders, decision)
-        await record(tx, decision, priority.content)
+        record(priorities, decision, priority.content)
         order = decision.state
         outcome = done
         if decision.outcome is Outcome.ALREADY_DONE:

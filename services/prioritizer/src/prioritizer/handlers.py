@@ -39,11 +39,12 @@ from expedite_events import (
     TransferRequested,
     WarehouseChanged,
 )
-from expedite_messaging import Batch, Collection, Fired, Handlers, Received, Tx
-from prioritizer.domain.assign import EXPIRY_TIMER, decides_again, lower, observe
-from prioritizer.domain.clocks import TIMER, ring
+from expedite_messaging import Batch, Book, Collection, Fired, Handlers, Received, Tx
+from prioritizer.domain.assign import DECIDING, EXPIRY_TIMER, lower, observe
+from prioritizer.domain.clocks import TIMER, reschedule, ring
 from prioritizer.domain.facts import teaches
 from prioritizer.domain.order import Order
+from prioritizer.domain.priority import Priority
 from prioritizer.domain.world import Carrier, Product, Warehouse
 from prioritizer.masterdata import people, places, world_for
 from prioritizer.store import BREACHES, CARRIERS, ORDERS, PRIORITIES, PRODUCTS, WAREHOUSES, Breach
@@ -56,37 +57,46 @@ handlers = Handlers(
 Snapshot = TypeVar("Snapshot", Warehouse, Carrier, Product)
 
 
-async def record(tx: Tx, decision: Decision[Order], content: OrderReceived | None) -> None:
-    """Keep what was announced: every assignment (B2) and every breach (C3), once. Content is kept until the end (I5)."""
+def record(priorities: Book[Priority], decision: Decision[Order], content: OrderReceived | None) -> None:
+    """Keep every assignment that was announced (B2), and the content it was decided on until the end (I5)."""
     for event in decision.events:
         if isinstance(event, PriorityAssigned):
-            priorities = await tx.load(PRIORITIES, ())
             priorities.put(priorities[event.order_id].announced(event, content))
-        elif isinstance(event, SLABreached):
-            tx.add(BREACHES, Breach.of(event))
 
 
 async def follow(batch: Batch[Received[OrderEvent]], tx: Tx) -> None:
     """Something happened to an order. A new one is assigned: tier, score, reasons, deadlines (B1, B2). A hold that ends
     moves its deadlines (C2). Stations and carriers start and stop its clocks (C1), and the end stops everything."""
-    batch = Batch(tuple(received for received in batch if teaches(received.event)))
-    if not batch:
+    heard = [received for received in batch if teaches(received.event)]
+    if not heard:
         return
-    orders = await tx.load(ORDERS, batch.keys)
+    orders = await tx.load(ORDERS, {received.key for received in heard})
+    deciding = [received for received in heard if type(received.event) in DECIDING]
     # What this batch announces comes into the same book as what was announced before.
-    priorities = await tx.load(PRIORITIES, [r.key for r in batch if decides_again(r.event, orders[r.key])])
-    contents = [r.event for r in batch if isinstance(r.event, OrderReceived)]
+    priorities = await tx.load(PRIORITIES, [r.key for r in deciding if orders[r.key].revision])
+    # Of what was never announced there is no row: it need not be looked for.
+    priorities.stored([r.key for r in deciding if not orders[r.key].revision], {})
+    contents = [r.event for r in deciding if isinstance(r.event, OrderReceived)]
     contents += [priority.content for priority in priorities if priority.content]
     world = await world_for(tx, contents) if contents else await places(tx)
-    for received in batch:
-        event, priority = received.event, priorities.get(received.key)
-        decision = observe(orders[received.key], event, priority, world, tx.now)
-        tx.apply(received, orders, decision)
-        if decision.events:
-            content = event if isinstance(event, OrderReceived) else None
-            await record(tx, decision, content or (priority.content if priority else None))
-        elif priority and decision.state.ended_at:
+    now, moved = tx.now, dict[str, Received[OrderEvent]]()
+    for received in heard:
+        key, event = received.key, received.event
+        order, priority = orders[key], priorities.get(key)
+        known, decision = observe(order, event, priority, world, now)
+        if known is order:
+            continue
+        orders.put(known)
+        moved[key] = received
+        if decision:
+            tx.emit(received, decision)
+            content = event if isinstance(event, OrderReceived) else priority.content if priority else None
+            record(priorities, decision, content)
+        if known.ended_at and priority:
             priorities.put(priority.ended())
+    # Clocks follow from all facts together: one look for all that came of an order.
+    for key, received in moved.items():
+        tx.apply(received, orders, reschedule(orders[key], world))
 
 
 # One function for all events about orders: what each teaches stands in `domain.facts.learn`.
@@ -127,13 +137,15 @@ async def _copy(collection: Collection[Snapshot], states: list[Snapshot], tx: Tx
 
 @handlers.timer(TIMER)
 async def overdue(batch: Batch[Fired], tx: Tx) -> None:
-    """A stage ran over its deadline: its owner is told, then the superior, then theirs (C3)."""
+    """A stage ran over its deadline: its owner is told, then the superior, then theirs; every breach is kept (C3)."""
     orders = await tx.load(ORDERS, batch.keys)
     world, known = await places(tx), await people(tx)
     for fired in batch:
         decision = ring(orders[fired.key], world, known, tx.now)
         tx.apply(fired, orders, decision)
-        await record(tx, decision, None)
+        for event in decision.events:
+            if isinstance(event, SLABreached):
+                tx.add(BREACHES, Breach.of(event))
 
 
 @handlers.timer(EXPIRY_TIMER)
@@ -145,4 +157,4 @@ async def raise_expired(batch: Batch[Fired], tx: Tx) -> None:
         priority = priorities[fired.key]
         decision = lower(orders[fired.key], priority, world, tx.now)
         tx.apply(fired, orders, decision)
-        await record(tx, decision, priority.content)
+        record(priorities, decision, priority.content)

@@ -14,13 +14,14 @@ from prioritizer.domain.assign import lower, observe, raise_by_hand
 from prioritizer.domain.budgets import BUDGETS, Span
 from prioritizer.domain.order import Order
 from prioritizer.domain.priority import Priority
-from prioritizer.domain.rules import RULES
+from prioritizer.domain.rules import RULES, fired
 from prioritizer.domain.world import Carrier, Warehouse, World
 
 
 def assigned(story: Any, world: World | None = None, hours: float = 0, **given: Any) -> PriorityAssigned:
     order, priority = Order.unseen(story.order_id), Priority.unseen(story.order_id)
-    decision = observe(order, story.received(**given), priority, world or World(), story.at(hours))
+    _, decision = observe(order, story.received(**given), priority, world or World(), story.at(hours))
+    assert decision
     (event,) = decision.events
     assert isinstance(event, PriorityAssigned)
     assert decision.express == event.urgency.express
@@ -89,7 +90,7 @@ def test_every_rule_reads_facts_that_exist(story: Any) -> None:
 
     facts = facts_of(Order.unseen(story.order_id), story.received(), World())
     for rule in RULES:
-        rule.fires(facts)
+        fired((rule,), facts)
         assert rule.explain(facts).text
     assert len({rule.rule for rule in RULES}) == len(RULES)
 

@@ -34,46 +34,48 @@ from prioritizer.domain.facts import learn, teaches
 from prioritizer.domain.order import Order, Raise
 from prioritizer.domain.priority import Assignment, Priority
 from prioritizer.domain.rules import score_of, tier_of
-from prioritizer.domain.world import World
+from prioritizer.domain.world import Plan, World
 
 EXPIRY_TIMER = "raise-expires"
-_AGAIN = frozenset({OrderHeld, OrderHoldReleased, OrderCancelled, OrderClosed})
+_HOUR = timedelta(hours=1)
+_PLANS = 1000  # how many are kept
+DECIDING = frozenset({OrderReceived, OrderHeld, OrderHoldReleased, OrderCancelled, OrderClosed})
+"""Events that need what was ordered and announced before: urgency may change, or it is over."""
 
 
-def observe(order: Order, event: OrderEvent, priority: Priority | None, world: World, now: datetime) -> Decision[Order]:
-    """An event about the order: remember the fact, assign urgency where the fact changes it, move the clocks. `priority`
-    is needed when `decides_again` says so."""
+def observe(
+    order: Order, event: OrderEvent, priority: Priority | None, world: World, now: datetime
+) -> tuple[Order, Decision[Order] | None]:
+    """An event about the order: the fact is remembered, and urgency is assigned where the fact changes it. The order as it
+    is known now, and what follows; None for what only teaches. `priority` is needed by events in `DECIDING`. The clocks are
+    moved afterwards, once for all that is new (`clocks.reschedule`)."""
     if order.ended_at or not teaches(event):
-        return already_done(order)
+        return order, None
     known = learn(event, order)
-    if known is order:
-        return already_done(order)
+    if known is order or type(event) not in DECIDING:
+        return known, None
     if known.ended_at:
         expiry = (CancelTimer(EXPIRY_TIMER, order.order_id),) if order.raised and order.raised.expires_at else ()
-        return Decision(state=known, timers=expiry).and_then(reschedule(known, world))
+        return known, Decision(state=known, timers=expiry)
     if isinstance(event, OrderReceived):
-        return assign(known, event, None, world, now)
+        decision = assign(known, event, None, world, now)
+        return decision.state, decision
     # A hold that is over moved the deadlines; while another is open nobody knows yet by how much.
     if priority and priority.content and known.holds is not order.holds and not known.held:
-        return assign(known, priority.content, priority.last, world, now)
-    return reschedule(known, world)
-
-
-def decides_again(event: OrderEvent, order: Order) -> bool:
-    """Whether an event needs what was ordered and announced before: urgency may change, or it is over."""
-    if isinstance(event, OrderReceived):
-        return 0 < order.version < event.order_version
-    return order.revision > 0 and type(event) in _AGAIN
+        decision = assign(known, priority.content, priority.last, world, now)
+        return decision.state, decision
+    return known, None
 
 
 def assign(
     order: Order, content: OrderReceived, last: Assignment | None, world: World, now: datetime
 ) -> Decision[Order]:
     """Tier, deadlines and score by the rules, the raise and the pauses; announced when they differ from the last
-    revision. None was announced for new content."""
+    revision. None was announced for new content. The clocks are the caller's."""
     facts = facts_of(order, content, world)
     base, express, why = tier_of(facts)
-    order = order.put(base_tier=base)
+    if base is not order.base_tier:
+        order = order.put(base_tier=base)
     if order.raised:
         express, why = True, (_by_hand(order.raised), *why)
     tier = order.tier
@@ -81,7 +83,7 @@ def assign(
     if last and (last.tier, last.deadlines, last.promise_by, last.express) == (
         tier, deadlines, promise_by, express
     ):  # fmt: skip
-        return reschedule(order, world)
+        return Decision(state=order)
     facts["slack_hours"] = slack_hours(promise_by, now, world.transit(facts["country"]))
     score, points = score_of(facts)
     revision = order.revision + 1
@@ -93,7 +95,7 @@ def assign(
         urgency=urgency, reasons=(*why, *points, promised), assigned_at=now,
     )  # fmt: skip
     order = order.put(revision=revision, express=express)
-    return Decision(state=order, events=(assigned,)).and_then(reschedule(order, world))
+    return Decision(state=order, events=(assigned,), express=express)
 
 
 def facts_of(order: Order, content: OrderReceived, world: World) -> dict[str, Any]:
@@ -115,10 +117,23 @@ def facts_of(order: Order, content: OrderReceived, world: World) -> dict[str, An
     }
 
 
-def plan(order: Order, content: OrderReceived, world: World) -> tuple[dict[Stage, datetime], datetime, Reason]:
-    """By when each stage must be done: the budgets in a row, in the working hours of the nearest warehouse, less the time
-    the order was held; the promise; and where the promise comes from."""
+def plan(order: Order, content: OrderReceived, world: World) -> Plan:
+    """By when each stage must be done, the promise, and where the promise comes from. Orders that came together and ask
+    for nothing of their own have the same plan."""
     country = content.brief.customer.ship_to.country
+    if order.raised or order.holds or content.promise_by:
+        return _plan(order, content, country, world)
+    known, key = world.plans, (order.base_tier, content.received_at, country)
+    found = known.get(key)
+    if found is None:
+        if len(known) >= _PLANS:
+            known.clear()
+        found = known[key] = _plan(order, content, country, world)
+    return found
+
+
+def _plan(order: Order, content: OrderReceived, country: str, world: World) -> Plan:
+    """The budgets in a row, in the working hours of the nearest warehouse, less the time the order was held."""
     place = world.nearest(country)
     calendar = place.calendar if place else None
     start = content.received_at
@@ -154,7 +169,7 @@ def plan(order: Order, content: OrderReceived, world: World) -> tuple[dict[Stage
 
 def slack_hours(promise_by: datetime, now: datetime, transit: timedelta) -> float:
     """Hours that may still be lost inside the house before the promise is, with the fastest carrier; negative: late."""
-    return round((promise_by - now - transit) / timedelta(hours=1), 1)
+    return round((promise_by - now - transit) / _HOUR, 1)
 
 
 def raise_by_hand(
@@ -178,11 +193,11 @@ def raise_by_hand(
     order = order.put(raised=raised)
     started = Decision(state=order, timers=(timer,), express=True)
     if priority.content:
-        return started.and_then(assign(order, priority.content, priority.last, world, now))
-    if before:
-        return started.and_then(reschedule(order, world))
-    asking = RaiseRequested(order_id=order.order_id, requested_by=by, requested_at=now, reason=reason)
-    return Decision(state=order, timers=(timer,), events=(asking,), express=True).and_then(reschedule(order, world))
+        started = started.and_then(assign(order, priority.content, priority.last, world, now))
+    elif not before:
+        asking = RaiseRequested(order_id=order.order_id, requested_by=by, requested_at=now, reason=reason)
+        started = Decision(state=order, timers=(timer,), events=(asking,), express=True)
+    return started.and_then(reschedule(started.state, world))
 
 
 def lower(order: Order, priority: Priority, world: World, now: datetime) -> Decision[Order]:
@@ -194,8 +209,8 @@ def lower(order: Order, priority: Priority, world: World, now: datetime) -> Deci
     order = order.put(raised=None)
     started = Decision(state=order, timers=(CancelTimer(EXPIRY_TIMER, order.order_id),))
     if priority.content:
-        return started.and_then(assign(order, priority.content, priority.last, world, now))
-    return started.and_then(reschedule(order, world))
+        started = started.and_then(assign(order, priority.content, priority.last, world, now))
+    return started.and_then(reschedule(started.state, world))
 
 
 def _moment(at: datetime) -> str:

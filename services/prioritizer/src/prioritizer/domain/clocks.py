@@ -88,7 +88,7 @@ def _running(order: Order) -> Iterator[Running]:
     if order.holds:
         yield from _audits(order)
     held, gone = order.held, order.doomed
-    for subject, since, units in unlocked(order):
+    for subject, since, units in unlocked(order, gone):
         yield Running(subject, Stage.STOCK_LOCK, Span.STOCK_LOCK, since, None, held, True, units)
     for fo, known in order.fulfilments.items():
         if known.reserved_at and known.waiting - gone:
@@ -119,32 +119,33 @@ def _audits(order: Order) -> Iterator[Running]:
         yield Running(hold_id, Stage.AUDIT, Span.AUDIT, hold.held_at, until=hold.due_at, owner=hold.owner)
 
 
-def unlocked(order: Order) -> list[tuple[str, datetime, Units]]:
+def unlocked(order: Order, gone: Units) -> list[tuple[str, datetime, Units]]:
     """What no reservation answers yet: who needs it, since when, the units. The order itself is the first need; each
-    short pick, lost or returned parcel is another."""
+    short pick, lost or returned parcel is another. What is `gone` needs nothing."""
     needs = [(fo, piece.at, piece.units) for fo, known in order.fulfilments.items() for piece in known.short]
     needs += [(parcel, piece.at, piece.units) for parcel, known in order.parcels.items() for piece in known.failed]
     ordered = order.received_at if order.kind != "return" else None
     if needs:
         if ordered:
             needs.append((order.order_id, ordered, order.units))
-        return _unanswered(order, needs)
+        return _unanswered(order, needs, gone)
     if ordered is None:
         return []
     left = order.units  # the order is the only need: every reservation answers it
     for known in order.fulfilments.values():
         left -= known.locked
-    left -= order.doomed
+    left -= gone
     return [(order.order_id, ordered, left)] if left else []
 
 
-def _unanswered(order: Order, needs: list[tuple[str, datetime, Units]]) -> list[tuple[str, datetime, Units]]:
+def _unanswered(
+    order: Order, needs: list[tuple[str, datetime, Units]], gone: Units
+) -> list[tuple[str, datetime, Units]]:
     """Per unit, the first need is answered by the first reservation, the second by the second: counting, not arrival
     order, matches them."""
     locks = layers(known.locked for known in order.fulfilments.values())
     asked: list[Units] = []
     waiting = []
-    gone = order.doomed
     for subject, at, units in sorted(needs, key=lambda need: (need[1], need[0])):
         carry, depth, left = units, 0, NO_UNITS
         while carry:
@@ -161,16 +162,20 @@ def _unanswered(order: Order, needs: list[tuple[str, datetime, Units]]) -> list[
 
 def _ended(order: Order, running: Running, world: World) -> Clock:
     """The clock with its end."""
-    place = running.warehouse_id
-    if running.until:
-        ends = running.until
-    elif running.waiting is not None:
-        nearest = world.nearest(order.country) if order.country else None
-        place = nearest.warehouse_id if nearest else None
-        ends = _lock_due(order, running.waiting, running.started_at, nearest.calendar if nearest else None)
-    else:
-        ends = due(order, running.span, running.started_at, world.calendar_of(place), running.stops)
+    place, ends = _end(order, running, world)
     return Clock(running.subject, running.stage, running.started_at, ends, running.paused, place, running.owner)
+
+
+def _end(order: Order, running: Running, world: World) -> tuple[str | None, datetime]:
+    """Where the work of a clock is done, and when it ends."""
+    if running.until:
+        return running.warehouse_id, running.until
+    if running.waiting is not None:
+        nearest = world.nearest(order.country) if order.country else None
+        ends = _lock_due(order, running.waiting, running.started_at, nearest.calendar if nearest else None)
+        return nearest.warehouse_id if nearest else None, ends
+    calendar = world.calendar_of(running.warehouse_id)
+    return running.warehouse_id, due(order, running.span, running.started_at, calendar, running.stops)
 
 
 def due(order: Order, span: Span, start: datetime, calendar: WorkCalendar | None, pauses: bool = True) -> datetime:
@@ -235,7 +240,7 @@ def _first(order: Order, world: World) -> tuple[bool, datetime | None]:
         runs = True
         if first and _not_before(order, running, told) >= first:
             continue
-        at = _rings(order, _ended(order, running, world), told, world)
+        at = _rings(order, *_end(order, running, world), told, world)
         first = min(first, at) if first else at
     return runs, first
 
@@ -255,11 +260,11 @@ def _not_before(order: Order, running: Running, told: Told | None) -> datetime:
     return ends
 
 
-def _rings(order: Order, clock: Clock, told: Told | None, world: World) -> datetime:
+def _rings(order: Order, place: str | None, ends: datetime, told: Told | None, world: World) -> datetime:
     """When the next person is told of a clock: at its end, and later each time the last one had their time to act."""
     if not told:
-        return clock.due_at
-    return max(clock.due_at, due(order, Span.ESCALATE, told.last_at, world.calendar_of(clock.warehouse_id)))
+        return ends
+    return max(ends, due(order, Span.ESCALATE, told.last_at, world.calendar_of(place)))
 
 
 def _lane(order: Order) -> bool | None:
@@ -273,7 +278,8 @@ def ring(order: Order, world: World, people: People, now: datetime) -> Decision[
     breaches = []
     for clock in clocks(order, world):
         told = order.told.get(clock.id)
-        if clock.paused or (told and told.exhausted) or _rings(order, clock, told, world) > now:
+        at = _rings(order, clock.warehouse_id, clock.due_at, told, world)
+        if clock.paused or (told and told.exhausted) or at > now:
             continue
         before = told.people if told else ()
         person = next_above(people, before) if told else owner_of(people, clock.stage, clock.warehouse_id, clock.owner)

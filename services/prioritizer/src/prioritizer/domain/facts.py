@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from functools import singledispatch
 from typing import Any, TypeVar
 
 from expedite_events import (
@@ -59,23 +58,35 @@ def teaches(event: OrderEvent) -> bool:
     return asks is None or asks(event)
 
 
-@singledispatch
+_LESSONS: dict[type[OrderEvent], Callable[[Any, Order], Order]] = {}
+
+
 def learn(event: OrderEvent, order: Order) -> Order:
     """The order's file with one more fact. Learning the same fact again changes nothing."""
-    raise NotImplementedError(type(event).__name__)
+    return _LESSONS[type(event)](event, order)
 
 
-@learn.register
+def _of(*events: type[OrderEvent]) -> Callable[[Callable[[Any, Order], Order]], Callable[[Any, Order], Order]]:
+    """What these events teach."""
+
+    def keep(lesson: Callable[[Any, Order], Order]) -> Callable[[Any, Order], Order]:
+        _LESSONS.update(dict.fromkeys(events, lesson))
+        return lesson
+
+    return keep
+
+
+@_of(OrderReceived)
 def _(event: OrderReceived, order: Order) -> Order:
     if order.version >= event.order_version:
         return order
     return order.put(
         version=event.order_version, received_at=event.received_at, kind=event.kind,
-        country=event.brief.customer.ship_to.country, units=Units.union(line.units for line in event.lines),
+        country=event.brief.customer.ship_to.country, units=Units([(line.line, 1, line.quantity) for line in event.lines]),
     )  # fmt: skip
 
 
-@learn.register
+@_of(OrderHeld)
 def _(event: OrderHeld, order: Order) -> Order:
     known = order.holds.get(event.hold_id) or Hold(kind=event.kind)
     if known.held_at:
@@ -84,7 +95,7 @@ def _(event: OrderHeld, order: Order) -> Order:
     return _with(order, holds={**order.holds, event.hold_id: hold})
 
 
-@learn.register
+@_of(OrderHoldReleased)
 def _(event: OrderHoldReleased, order: Order) -> Order:
     known = order.holds.get(event.hold_id) or Hold(kind=event.kind)
     if known.released_at:
@@ -92,25 +103,24 @@ def _(event: OrderHoldReleased, order: Order) -> Order:
     return _with(order, holds={**order.holds, event.hold_id: _with(known, released_at=event.released_at)})
 
 
-@learn.register
+@_of(CancelRequested)
 def _(event: CancelRequested, order: Order) -> Order:
     if event.request_id in order.asks:
         return order
     return _with(order, asks={**order.asks, event.request_id: Ask(units=event.units, standing=event.standing)})
 
 
-@learn.register
+@_of(CancelRefused)
 def _(event: CancelRefused, order: Order) -> Order:
     return _settle(order, [Settled(request_id=event.request_id, units=event.units)])
 
 
-@learn.register(OrderCancelled)
-@learn.register(OrderClosed)
+@_of(OrderCancelled, OrderClosed)
 def _(event: OrderCancelled | OrderClosed, order: Order) -> Order:
     return order.ended(event.cancelled_at if isinstance(event, OrderCancelled) else event.closed_at)
 
 
-@learn.register
+@_of(StockReserved)
 def _(event: StockReserved, order: Order) -> Order:
     known = _fulfilment(order, event.fulfilment_order_id, event.warehouse_id)
     if known.reserved_at:
@@ -122,7 +132,7 @@ def _(event: StockReserved, order: Order) -> Order:
     return _settle(_fulfilment_is(order, event.fulfilment_order_id, known), event.settled)
 
 
-@learn.register
+@_of(PickShort)
 def _(event: PickShort, order: Order) -> Order:
     known = _fulfilment(order, event.fulfilment_order_id, event.warehouse_id)
     short = _and(known.short, event.units - known.short_units, event.at)
@@ -130,85 +140,84 @@ def _(event: PickShort, order: Order) -> Order:
     return _settle(_fulfilment_is(order, event.fulfilment_order_id, known), event.settled)
 
 
-@learn.register
+@_of(Packed)
 def _(event: Packed, order: Order) -> Order:
     known = _fulfilment(order, event.fulfilment_order_id, event.warehouse_id)
     known = _with(known, locked=known.locked | event.units, waiting=known.waiting - event.units)
     order = _fulfilment_is(order, event.fulfilment_order_id, known)
-    parcel = order.parcels.get(event.parcel_id, Parcel())
+    parcel = order.parcels.get(event.parcel_id) or Parcel()
     if not parcel.packed_at:
         units = parcel.units if parcel.shipped_at else event.units
         parcel = parcel.put(warehouse_id=event.warehouse_id, units=units, packed_at=event.packed_at)
     return _settle(_parcel_is(order, event.parcel_id, parcel), event.settled)
 
 
-@learn.register
+@_of(StockShort)
 def _(event: StockShort, order: Order) -> Order:
     return _with(order, short_at=min(event.at, order.short_at or event.at))
 
 
-@learn.register
+@_of(OrderBackordered)
 def _(event: OrderBackordered, order: Order) -> Order:
     known = Backorder(units=event.units, since=event.since, estimated_at=event.estimated_at)
     return order if known in order.backorders else _with(order, backorders=(*order.backorders, known))
 
 
-@learn.register
+@_of(TransferRequested)
 def _(event: TransferRequested, order: Order) -> Order:
-    known = order.transfers.get(event.transfer_id, Transfer())
+    known = order.transfers.get(event.transfer_id) or Transfer()
     known = _with(known, units=event.units, requested_at=known.requested_at or event.requested_at)
     return _with(order, transfers={**order.transfers, event.transfer_id: known})
 
 
-@learn.register
+@_of(TransferDispatched)
 def _(event: TransferDispatched, order: Order) -> Order:
-    known = order.transfers.get(event.transfer_id, Transfer())
+    known = order.transfers.get(event.transfer_id) or Transfer()
     return _with(order, transfers={**order.transfers, event.transfer_id: _with(known, lost=known.lost | event.missing)})
 
 
-@learn.register
+@_of(TransferReceived)
 def _(event: TransferReceived, order: Order) -> Order:
-    known = order.transfers.get(event.transfer_id, Transfer())
+    known = order.transfers.get(event.transfer_id) or Transfer()
     known = _with(known, lost=known.lost | event.missing, received_at=known.received_at or event.at)
     return _with(order, transfers={**order.transfers, event.transfer_id: known})
 
 
-@learn.register
+@_of(Shipped)
 def _(event: Shipped, order: Order) -> Order:
-    known = order.parcels.get(event.parcel_id, Parcel())
+    known = order.parcels.get(event.parcel_id) or Parcel()
     if known.shipped_at:
         return order
     known = known.put(warehouse_id=event.warehouse_id, units=event.units, shipped_at=event.shipped_at)
     return _parcel_is(order, event.parcel_id, known)
 
 
-@learn.register
+@_of(ShipmentTracked)
 def _(event: ShipmentTracked, order: Order) -> Order:
-    known = order.parcels.get(event.parcel_id, Parcel())
+    known = order.parcels.get(event.parcel_id) or Parcel()
     # A scan only tells that the parcel left, in case its hand-over was not heard yet.
     if known.shipped_at or (known.status_at and known.status_at >= event.occurred_at):
         return order
     return _parcel_is(order, event.parcel_id, known.put(status=event.status, status_at=event.occurred_at))
 
 
-@learn.register
+@_of(Delivered)
 def _(event: Delivered, order: Order) -> Order:
-    known = order.parcels.get(event.parcel_id, Parcel())
+    known = order.parcels.get(event.parcel_id) or Parcel()
     pieces = _and(known.delivered, event.units - known.delivered_units, event.delivered_at)
     return _parcel_is(order, event.parcel_id, _with(known, delivered=pieces))
 
 
-@learn.register(ShipmentLost)
-@learn.register(ParcelReturned)
+@_of(ShipmentLost, ParcelReturned)
 def _(event: ShipmentLost | ParcelReturned, order: Order) -> Order:
-    known = order.parcels.get(event.parcel_id, Parcel())
+    known = order.parcels.get(event.parcel_id) or Parcel()
     pieces = _and(known.failed, event.units - known.failed_units, event.at)
     return _settle(_parcel_is(order, event.parcel_id, _with(known, failed=pieces)), event.settled)
 
 
-@learn.register
+@_of(CustomerNotified)
 def _(event: CustomerNotified, order: Order) -> Order:
-    known = order.parcels.get(event.occasion, Parcel())
+    known = order.parcels.get(event.occasion) or Parcel()
     if known.told_at:
         return order
     return _parcel_is(order, event.occasion, known.put(told_at=event.sent_at))
@@ -216,9 +225,11 @@ def _(event: CustomerNotified, order: Order) -> Order:
 
 def _with(state: V, **changes: Any) -> V:
     """The same state with some fields replaced; itself when nothing differs."""
-    if all(getattr(state, name) == value for name, value in changes.items()):
-        return state
-    return state.put(**changes)
+    for name, value in changes.items():
+        known = getattr(state, name)
+        if known is not value and known != value:
+            return state.put(**changes)
+    return state
 
 
 def _and(pieces: tuple[Piece, ...], units: Units, at: datetime) -> tuple[Piece, ...]:

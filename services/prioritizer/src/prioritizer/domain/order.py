@@ -84,8 +84,9 @@ class Parcel(Value):
     @property
     def left(self) -> bool:
         """The carrier has it: handed over, scanned, or already at its end."""
-        scanned = self.status not in (None, TrackingStatus.PENDING, TrackingStatus.CANCELLED, TrackingStatus.UNKNOWN)
-        return bool(self.shipped_at or scanned or self.delivered or self.failed)
+        if self.shipped_at or self.delivered or self.failed:
+            return True
+        return self.status not in (None, TrackingStatus.PENDING, TrackingStatus.CANCELLED, TrackingStatus.UNKNOWN)
 
 
 class Transfer(Value):

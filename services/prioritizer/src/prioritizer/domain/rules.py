@@ -7,8 +7,9 @@ fired becomes a reason with its inputs in words.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from operator import eq, ge, lt
 from typing import Any
 
 from expedite_events import Reason, Tier, Value, checked
@@ -24,11 +25,11 @@ def _among(value: Any, wanted: frozenset[Any]) -> bool:
 
 
 _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
-    "": lambda value, wanted: bool(value == wanted),
+    "": eq,
     "any": _among,
     "none": lambda value, wanted: not _among(value, wanted),
-    "gte": lambda value, wanted: bool(value >= wanted),
-    "lt": lambda value, wanted: bool(value < wanted),
+    "gte": ge,
+    "lt": lt,
 }
 
 
@@ -51,14 +52,6 @@ class Rule(Value, dict=True):
             (name, _COMPARISONS[comparison], frozenset(wanted) if comparison in ("any", "none") else wanted)
             for (name, _, comparison), wanted in split
         )
-
-    def fires(self, facts: Facts) -> bool:
-        """Whether every condition holds. A fact that is not known (None) satisfies no comparison."""
-        for name, holds, wanted in self.conditions:
-            value = facts[name]
-            if value is None or not holds(value, wanted):
-                return False
-        return True
 
     def explain(self, facts: Facts) -> Reason:
         return Reason(rule=self.rule, points=self.points, text=self.reason.format_map(_Words(facts)))
@@ -112,19 +105,32 @@ _TIERS = tuple(sorted((r for r in RULES if r.tier), key=lambda r: (r.tier or Tie
 _POINTS = tuple(r for r in RULES if r.points)
 
 
+def fired(rules: Sequence[Rule], facts: Facts) -> list[Rule]:
+    """The rules of which every condition holds. A fact that is not known (None) satisfies no comparison."""
+    found = []
+    for rule in rules:
+        for name, holds, wanted in rule.conditions:
+            value = facts[name]
+            if value is None or not holds(value, wanted):
+                break
+        else:
+            found.append(rule)
+    return found
+
+
 def tier_of(facts: Facts) -> tuple[Tier, bool, tuple[Reason, ...]]:
     """The tier the rules give, whether the order rides express, and why: every tier rule that fired, the decisive
     ones first."""
-    fired = [rule for rule in _TIERS if rule.fires(facts)]
-    if not fired or fired[0].tier is None:
+    found = fired(_TIERS, facts)
+    if not found or found[0].tier is None:
         return Tier.REGULAR, False, (_DEFAULT,)
-    return fired[0].tier, any(r.express for r in fired), tuple(rule.explain(facts) for rule in fired)
+    return found[0].tier, any(r.express for r in found), tuple(rule.explain(facts) for rule in found)
 
 
 def score_of(facts: Facts) -> tuple[float, tuple[Reason, ...]]:
     """The score inside the tier, higher first, and the points it is the sum of."""
-    fired = [rule for rule in _POINTS if rule.fires(facts)]
-    return sum((rule.points for rule in fired), 0.0), tuple(rule.explain(facts) for rule in fired)
+    found = fired(_POINTS, facts)
+    return sum([rule.points for rule in found], 0.0), tuple([rule.explain(facts) for rule in found])
 
 
 class _Words(dict[str, Any]):

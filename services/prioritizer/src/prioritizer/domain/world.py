@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from msgspec.structs import asdict
 
@@ -13,7 +13,9 @@ from expedite_events import (
     CarrierService,
     PersonChanged,
     ProductChanged,
+    Reason,
     Stage,
+    Tier,
     Value,
     WarehouseChanged,
 )
@@ -68,6 +70,10 @@ class Product(Value):
         return cls(sku=event.sku, revision=event.revision, product_class=event.product_class)
 
 
+Plan = tuple[dict[Stage, datetime], datetime, Reason]
+"""By when each stage must be done, the promise, and where the promise comes from."""
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """Active places and carriers, and the class of products by SKU. A new one is made when any of them changes, so
@@ -76,8 +82,10 @@ class World:
     warehouses: Sequence[Warehouse] = ()
     carriers: Sequence[Carrier] = ()
     classes: Mapping[str, str] = field(default_factory=dict)
+    plans: dict[tuple[Tier, datetime, str], Plan] = field(default_factory=dict, repr=False, compare=False)
     _nearest: dict[str, Warehouse | None] = field(default_factory=dict, repr=False, compare=False)
     _transit: dict[str, timedelta] = field(default_factory=dict, repr=False, compare=False)
+    _calendars: dict[str | None, WorkCalendar | None] = field(default_factory=dict, repr=False, compare=False)
 
     def nearest(self, country: str) -> Warehouse | None:
         """The warehouse that says it serves the country, else one in it, else the first by id; None without any."""
@@ -95,7 +103,10 @@ class World:
 
     def calendar_of(self, warehouse_id: str | None) -> WorkCalendar | None:
         """The working hours of a place; None (every hour counts) when it is not known."""
-        return next((w.calendar for w in self.warehouses if w.warehouse_id == warehouse_id), None)
+        if warehouse_id not in self._calendars:
+            found = next((w.calendar for w in self.warehouses if w.warehouse_id == warehouse_id), None)
+            self._calendars[warehouse_id] = found
+        return self._calendars[warehouse_id]
 
     def transit(self, country: str) -> timedelta:
         """Door to door with the fastest service that goes there; zero when no carrier is known."""

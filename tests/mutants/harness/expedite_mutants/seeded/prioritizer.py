@@ -61,7 +61,7 @@ MUTANTS = (
         wrong="Somebody is told of a late stage before it is late.",
         attacks="I7 C3",
         file=CLOCKS,
-        old="if clock.paused or (told and told.exhausted) or _rings(order, clock, told, world) > now:",
+        old="if clock.paused or (told and told.exhausted) or at > now:",
         new="if clock.paused or (told and told.exhausted):",
     ),
     Mutant(
@@ -93,7 +93,7 @@ MUTANTS = (
         wrong="The next person up is told at once, not when the one before had their time.",
         attacks="C3",
         file=CLOCKS,
-        old="return max(clock.due_at, due(order, Span.ESCALATE, told.last_at, world.calendar_of(clock.warehouse_id)))",
-        new="return clock.due_at",
+        old="return max(ends, due(order, Span.ESCALATE, told.last_at, world.calendar_of(place)))",
+        new="return ends",
     ),
 )
