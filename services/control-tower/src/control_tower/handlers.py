@@ -71,7 +71,7 @@ async def place(batch: Batch[Received[Any]], tx: Tx) -> None:
             card = fold(received.event, card)
         if card is old:
             continue
-        card = placed(card.put(revision=old.revision + 1))
+        card = placed(card)
         cards.put(card)
         changed.append(order_id)
         for term in new_terms(old, card):
