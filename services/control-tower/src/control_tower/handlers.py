@@ -10,7 +10,6 @@ from zlib import crc32
 from control_tower.domain.card import Card
 from control_tower.domain.fold import TOLD_ONLY, fold
 from control_tower.domain.place import placed
-from control_tower.domain.say import say
 from control_tower.domain.search import new_terms
 from control_tower.domain.told import kept
 from control_tower.store import (
@@ -23,52 +22,47 @@ from control_tower.store import (
     TALLIES,
     TERMS,
     Change,
+    Entry,
     Page,
     Snapshot,
     Term,
 )
 from expedite_events import (
     Decision,
-    Lane,
     OrderEvent,
     OrderState,
     PersonChanged,
     StockLevelChanged,
     heard_by,
 )
+from expedite_events.envelope import Envelope
 from expedite_messaging import Batch, Handlers, Received, Tx
 
 handlers = Handlers("control-tower", poll=2_000, gather=3_000)
 SLOTS = 4
 
 
-def entry_of(received: Received[Any]) -> dict[str, Any]:
-    """The timeline's entry of an event, as `store.Entry` reads it once `to_json` wrote it."""
-    envelope, event = received.envelope, received.event
-    entry = {
-        "event_id": envelope.id, "topic": envelope.row.topic, "service": envelope.service, "at": envelope.time,
-        "sequence": envelope.sequence, "causation_id": envelope.causation_id,
-        "correlation_id": envelope.correlation_id, "said": say(event), "data": kept(event),
-    }  # fmt: skip
-    if envelope.lane is not Lane.STANDARD:
-        entry["lane"] = envelope.lane.value
-    if envelope.traceparent is not None:
-        entry["trace"] = envelope.traceparent
-    return entry
+def entry_of(envelope: Envelope) -> Entry:
+    """The timeline's entry of an event."""
+    return Entry(
+        event_id=str(envelope.id), topic=envelope.row.topic, service=envelope.service, lane=envelope.lane.value,
+        at=envelope.time, sequence=envelope.sequence, causation_id=str(envelope.causation_id),
+        correlation_id=str(envelope.correlation_id), trace=envelope.traceparent, data=kept(envelope.event),
+    )  # fmt: skip
 
 
 async def place(batch: Batch[Received[Any]], tx: Tx) -> None:
     """Fold order events into their cards and timelines: one load, one page and one save per order, whatever the number
     of its events."""
     heard: dict[str, list[Received[Any]]] = {}
-    facts: dict[str, list[Received[Any]]] = {}
     for received in batch:
         heard.setdefault(received.key, []).append(received)
-        if type(received.event) not in TOLD_ONLY:
-            facts.setdefault(received.key, []).append(received)
+    facts: dict[str, list[Received[Any]]] = {}
     for order_id, all_heard in heard.items():
-        entries = tuple(map(entry_of, all_heard))
-        tx.add(PAGES, Page(order_id=order_id, event_id=str(all_heard[0].id), entries=entries))
+        entries = tuple([entry_of(received.envelope) for received in all_heard])
+        tx.add(PAGES, Page(order_id=order_id, event_id=entries[0].event_id, entries=entries))
+        if stated := [received for received in all_heard if type(received.event) not in TOLD_ONLY]:
+            facts[order_id] = stated
     cards = await tx.load(CARDS, facts)
     changed, counts = [], Counter[str]()
     for order_id, stated in facts.items():
@@ -77,7 +71,7 @@ async def place(batch: Batch[Received[Any]], tx: Tx) -> None:
             card = fold(received.event, card)
         if card is old:
             continue
-        card = placed(card.put(revision=old.revision + 1))
+        card = placed(card)
         cards.put(card)
         changed.append(order_id)
         for term in new_terms(old, card):

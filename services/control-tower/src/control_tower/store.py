@@ -15,10 +15,9 @@ from expedite_messaging.collection import metadata_naming
 
 
 class Entry(Value):
-    """One event on an order's timeline: who said what, when, on which lane, caused by what. `data` is what the event
-    itself states, without what it carries along for others."""
+    """One event as a page keeps it: who said it, when, on which lane, caused by what. `data` is what the event itself
+    states (`domain/told.py`)."""
 
-    order_id: str = ""  # said by the page it is on
     event_id: str
     topic: str
     service: str
@@ -28,17 +27,17 @@ class Entry(Value):
     causation_id: str
     correlation_id: str
     trace: str | None = None
-    said: str
-    data: dict[str, Any] = field(default_factory=dict)
+    said: str = ""  # on pages that were written with their sentences
+    data: Any
 
 
 class Page(Value):
     """Entries of one order that were heard in one transaction; together an order's pages are its timeline. `event_id` is
-    the first entry's; entries are kept as JSON, because nobody looks into them but the order page."""
+    the first entry's."""
 
     order_id: str
     event_id: str
-    entries: tuple[dict[str, Any], ...]
+    entries: tuple[Entry, ...]
 
 
 class Term(Value):

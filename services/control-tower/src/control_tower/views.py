@@ -10,13 +10,15 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from msgspec import to_builtins
+from msgspec import field, to_builtins
+from msgspec.structs import asdict
 
+from control_tower import store
 from control_tower.domain.card import Card, Parcel, Transfer
 from control_tower.domain.place import Problem, StageMark, problems_of, stage_marks
-from control_tower.domain.told import shown
-from control_tower.store import Entry, Page
-from expedite_events import PersonChanged, Stage, Value, checked
+from control_tower.domain.told import said, shown
+from control_tower.store import Page
+from expedite_events import PersonChanged, Stage, Value
 from expedite_messaging import Key
 
 
@@ -49,6 +51,14 @@ class RowList(Value):
     now: str
     items: list[Row]
     next: int | None
+
+
+class Entry(store.Entry):
+    """One event on an order's timeline, with its sentence and everything it states."""
+
+    order_id: str
+    said: str
+    data: dict[str, Any] = field(default_factory=dict)
 
 
 class OrderPage(Value):
@@ -114,9 +124,9 @@ def page_of(card: Card, pages: Sequence[Page], owners: Owners) -> OrderPage:
     )  # fmt: skip
 
 
-def _entry(entry: dict[str, Any], order_id: str) -> Entry:
-    found = checked(Entry, entry)
-    return found.put(order_id=order_id, data=shown(found.topic, found.data))
+def _entry(kept: store.Entry, order_id: str) -> Entry:
+    sentence = kept.said or said(kept.topic, kept.data)
+    return Entry(**asdict(kept) | {"order_id": order_id, "said": sentence, "data": shown(kept.topic, kept.data)})
 
 
 def dump(row: Row) -> dict[str, Any]:

@@ -132,7 +132,7 @@ async def test_an_entry_is_kept_small_and_shown_whole(tower: Any) -> None:
     """H3: what stands at its default is not stored, and is on the page all the same."""
     await tower.hears(Story(ORDER).received(), Story(ORDER).assigned())
     (page,) = tower.engine.db.rows["page"].values()
-    kept = [entry["data"] for entry in page.entries]
+    kept = [entry.data for entry in page.entries]
     assert kept[0]["brief"].keys() == {"channel", "placed_at"} and "payment_state" not in kept[0]
     shown = [entry["data"] for entry in (await tower.asks(f"/orders/{ORDER}"))["timeline"]]
     brief = {

@@ -173,4 +173,6 @@ class Card(Value):
 
 def _all_of(many: list[Units]) -> Units:
     """The union; most orders have one pick and one parcel."""
-    return many[0] if len(many) == 1 else Units.union(many)
+    if len(many) < 2:
+        return many[0] if many else NO_UNITS
+    return Units.union(many)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from functools import singledispatch
-from typing import TypeVar
+from functools import cache, singledispatch
+from typing import Any, TypeVar
 
 from control_tower.domain.card import Breach, CancelAsk, Card, Hold, Parcel, Pick, Transfer
 from control_tower.domain.say import trouble_of
@@ -50,14 +50,16 @@ def _with(known: dict[str, V], name: str, value: V) -> dict[str, V]:
     return {**known, name: value}
 
 
-def _parcel(card: Card, parcel_id: str, **changes: object) -> Card:
-    known = card.parcels.get(parcel_id) or Parcel(parcel_id=parcel_id)
-    return card.put(parcels=_with(card.parcels, parcel_id, known.put(**changes)))
+def _parcel(card: Card, parcel_id: str, **changes: Any) -> Card:
+    known = card.parcels.get(parcel_id)
+    parcel = known.put(**changes) if known else Parcel(parcel_id=parcel_id, **changes)
+    return card.put(parcels=_with(card.parcels, parcel_id, parcel))
 
 
-def _pick(card: Card, fulfilment_order_id: str, **changes: object) -> Card:
-    known = card.picks.get(fulfilment_order_id) or Pick(fulfilment_order_id=fulfilment_order_id)
-    return card.put(picks=_with(card.picks, fulfilment_order_id, known.put(**changes)))
+def _pick(card: Card, fulfilment_order_id: str, **changes: Any) -> Card:
+    known = card.picks.get(fulfilment_order_id)
+    pick = known.put(**changes) if known else Pick(fulfilment_order_id=fulfilment_order_id, **changes)
+    return card.put(picks=_with(card.picks, fulfilment_order_id, pick))
 
 
 def _back(card: Card, fulfilment_order_id: str, units: Units) -> Card:
@@ -65,34 +67,43 @@ def _back(card: Card, fulfilment_order_id: str, units: Units) -> Card:
     return _pick(card, fulfilment_order_id, back=known.back | units if known else units)
 
 
-def _transfer(card: Card, transfer_id: str, **changes: object) -> Card:
-    known = card.transfers.get(transfer_id) or Transfer(transfer_id=transfer_id)
-    return card.put(transfers=_with(card.transfers, transfer_id, known.put(**changes)))
+def _transfer(card: Card, transfer_id: str, **changes: Any) -> Card:
+    known = card.transfers.get(transfer_id)
+    transfer = known.put(**changes) if known else Transfer(transfer_id=transfer_id, **changes)
+    return card.put(transfers=_with(card.transfers, transfer_id, transfer))
 
 
-def _ask(card: Card, request_id: str, **changes: object) -> Card:
-    known = card.asks.get(request_id) or CancelAsk(request_id=request_id)
-    return card.put(asks=_with(card.asks, request_id, known.put(**changes)))
+def _ask(card: Card, request_id: str, **changes: Any) -> Card:
+    known = card.asks.get(request_id)
+    ask = known.put(**changes) if known else CancelAsk(request_id=request_id, **changes)
+    return card.put(asks=_with(card.asks, request_id, ask))
+
+
+def fold(event: Event, card: Card) -> Card:
+    """The card with the event's facts; the same object when it learned nothing."""
+    return _fold_of(type(event))(event, card)
 
 
 @singledispatch
-def fold(event: Event, card: Card) -> Card:
-    """The card with the event's facts; the same object when it learned nothing."""
+def _fold(event: Event, card: Card) -> Card:
     raise TypeError(f"the tower cannot place {type(event).__name__}")
 
 
-@fold.register
+_fold_of = cache(_fold.dispatch)  # which by itself goes through weak references each time
+
+
+@_fold.register
 def _(event: OrderReceived, card: Card) -> Card:
     brief = event.brief
     return card.put(
         channel=brief.channel, customer=brief.customer.name, country=brief.customer.ship_to.country, tags=brief.tags,
         total=str(event.total), currency=brief.currency, received_at=event.received_at,
-        units=card.units | Units.union(line.units for line in event.lines),
+        units=card.units | Units([(line.line, 1, line.quantity) for line in event.lines]),
         first_heard_at=card.first_heard_at or event.received_at,
     )  # fmt: skip
 
 
-@fold.register
+@_fold.register
 def _(event: OrderHeld, card: Card) -> Card:
     known = card.holds.get(event.hold_id)
     hold = Hold(
@@ -107,7 +118,7 @@ def _(event: OrderHeld, card: Card) -> Card:
     )  # fmt: skip
 
 
-@fold.register
+@_fold.register
 def _(event: OrderHoldReleased, card: Card) -> Card:
     tombstone = Hold(hold_id=event.hold_id, kind=event.kind.value, since=event.released_at)
     known = card.holds.get(event.hold_id) or tombstone
@@ -115,14 +126,14 @@ def _(event: OrderHoldReleased, card: Card) -> Card:
     return card.put(holds=_with(card.holds, event.hold_id, hold))
 
 
-@fold.register
+@_fold.register
 def _(event: PriorityAssigned, card: Card) -> Card:
     if card.urgency is not None and card.urgency.revision >= event.urgency.revision:
         return card
-    return card.put(urgency=event.urgency, reasons=tuple(r.text for r in event.reasons))
+    return card.put(urgency=event.urgency, reasons=tuple([r.text for r in event.reasons]))
 
 
-@fold.register
+@_fold.register
 def _(event: StockReserved, card: Card) -> Card:
     known = card.picks.get(event.fulfilment_order_id)
     return _pick(
@@ -131,12 +142,12 @@ def _(event: StockReserved, card: Card) -> Card:
     )  # fmt: skip
 
 
-@fold.register
+@_fold.register
 def _(event: OrderBackordered, card: Card) -> Card:
     return card.put(backordered=card.backordered | event.units, backorder_estimate=event.estimated_at)
 
 
-@fold.register
+@_fold.register
 def _(event: TransferRequested, card: Card) -> Card:
     return _transfer(
         card, event.transfer_id, from_warehouse=event.from_warehouse_id, to_warehouse=event.to_warehouse_id,
@@ -144,22 +155,22 @@ def _(event: TransferRequested, card: Card) -> Card:
     )  # fmt: skip
 
 
-@fold.register
+@_fold.register
 def _(event: TransferDispatched, card: Card) -> Card:
     return _transfer(card, event.transfer_id, dispatched_at=event.at)
 
 
-@fold.register
+@_fold.register
 def _(event: TransferReceived, card: Card) -> Card:
     return _transfer(card, event.transfer_id, received_at=event.at)
 
 
-@fold.register
+@_fold.register
 def _(event: PickShort, card: Card) -> Card:
     return _back(card, event.fulfilment_order_id, event.units)
 
 
-@fold.register
+@_fold.register
 def _(event: Packed, card: Card) -> Card:
     return _parcel(
         card, event.parcel_id, warehouse_id=event.warehouse_id, units=event.units, packed_at=event.packed_at,
@@ -167,7 +178,7 @@ def _(event: Packed, card: Card) -> Card:
     )  # fmt: skip
 
 
-@fold.register
+@_fold.register
 def _(event: Shipped, card: Card) -> Card:
     known = card.parcels.get(event.parcel_id)
     return _parcel(
@@ -177,7 +188,7 @@ def _(event: Shipped, card: Card) -> Card:
     )  # fmt: skip
 
 
-@fold.register
+@_fold.register
 def _(event: ShipmentTracked, card: Card) -> Card:
     known = card.parcels.get(event.parcel_id)
     if known and known.status_at and known.status_at > event.occurred_at:
@@ -185,49 +196,49 @@ def _(event: ShipmentTracked, card: Card) -> Card:
     return _parcel(card, event.parcel_id, status=event.status.value, status_at=event.occurred_at)
 
 
-@fold.register
+@_fold.register
 def _(event: DeliveryDelayed, card: Card) -> Card:
     return _parcel(card, event.parcel_id, expected_at=event.new_expected_at, delayed=event.cause)
 
 
-@fold.register
+@_fold.register
 def _(event: ShipmentLost, card: Card) -> Card:
     lost = _parcel(card, event.parcel_id, units=event.units, gone="lost", gone_at=event.at)
     return _back(lost, event.fulfilment_order_id, event.units)
 
 
-@fold.register
+@_fold.register
 def _(event: ParcelReturned, card: Card) -> Card:
     returned = _parcel(card, event.parcel_id, units=event.units, gone="returned", gone_at=event.at)
     return _back(returned, event.fulfilment_order_id, event.units)
 
 
-@fold.register
+@_fold.register
 def _(event: Delivered, card: Card) -> Card:
     return _parcel(
         card, event.parcel_id, units=event.units, delivered_at=event.delivered_at, signed_by=event.signed_by or ""
     )
 
 
-@fold.register
+@_fold.register
 def _(event: CancelRequested, card: Card) -> Card:
     return _ask(card, event.request_id, units=event.units, at=event.requested_at)
 
 
-@fold.register
+@_fold.register
 def _(event: UnitsCancelled, card: Card) -> Card:
     known = card.asks.get(event.request_id)
     asked = _ask(card, event.request_id, cancelled=(known.cancelled if known else NO_UNITS) | event.units)
     return asked.put(cancelled=card.cancelled | event.units)
 
 
-@fold.register
+@_fold.register
 def _(event: CancelRefused, card: Card) -> Card:
     known = card.asks.get(event.request_id)
     return _ask(card, event.request_id, refused=(known.refused if known else NO_UNITS) | event.units)
 
 
-@fold.register
+@_fold.register
 def _(event: SLABreached, card: Card) -> Card:
     name = f"{event.subject}|{event.stage.value}"
     known = card.breaches.get(name)
@@ -240,11 +251,11 @@ def _(event: SLABreached, card: Card) -> Card:
     return card.put(breaches=_with(card.breaches, name, breach))
 
 
-@fold.register
+@_fold.register
 def _(event: OrderCancelled, card: Card) -> Card:
     return card.put(ended="cancelled", ended_at=event.cancelled_at, cancelled=card.cancelled | event.units)
 
 
-@fold.register
+@_fold.register
 def _(event: OrderClosed, card: Card) -> Card:
     return card.put(ended="closed", ended_at=event.closed_at, cancelled=card.cancelled | event.cancelled)

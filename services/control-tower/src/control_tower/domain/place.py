@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -13,13 +13,6 @@ from expedite_events import Stage, Units, Value
 
 STAGES = {stage.value: stage for stage in Stage}
 ORDER = {name: place for place, name in enumerate(STAGES)}
-# What must be done for every live unit before an order leaves a stage.
-_WAY: tuple[tuple[str, Callable[[Card], Units]], ...] = (
-    (Stage.STOCK_LOCK.value, lambda card: card.reserved),
-    (Stage.PREPARE.value, lambda card: card.packed),
-    (Stage.SHIP.value, lambda card: card.shipped),
-    (Stage.TRACK.value, lambda card: card.delivered),
-)
 
 
 class Problem(Value, omit_defaults=False):
@@ -40,10 +33,10 @@ class Problem(Value, omit_defaults=False):
 
 
 def placed(card: Card) -> Card:
-    """The card in its place: stage, deadline and light of its facts as they are now. To be called once after any number
-    of folds; whoever reads the place reads a card that was placed."""
+    """The card in its place: stage, deadline and light of its facts as they are now, with its next revision. To be called
+    once after any number of folds; whoever reads the place reads a card that was placed."""
     stage = stage_of(card)
-    return card.put(stage=stage, light=_light(card, stage), deadline=_deadline(card, stage))
+    return card.put(stage=stage, light=_light(card, stage), deadline=_deadline(card, stage), revision=card.revision + 1)
 
 
 def stage_of(card: Card) -> str:
@@ -53,10 +46,12 @@ def stage_of(card: Card) -> str:
     if card.received_at is None or card.open_holds:
         return Stage.AUDIT.value
     live = card.live
-    for stage, done in _WAY:
-        if not _covers(done(card), live):
-            return stage
-    return Stage.CONFIRM.value
+    # What was shipped was packed, and what was packed was reserved: the last of these that is done answers for the others.
+    if _covers(card.shipped, live):
+        return Stage.CONFIRM.value if _covers(card.delivered, live) else Stage.TRACK.value
+    if _covers(card.packed, live):
+        return Stage.SHIP.value
+    return Stage.PREPARE.value if _covers(card.reserved, live) else Stage.STOCK_LOCK.value
 
 
 def _covers(done: Units, live: Units) -> bool:
@@ -67,7 +62,7 @@ def _light(card: Card, stage: str) -> Light:
     if card.ended or stage == Stage.CONFIRM.value:
         return Light.GREEN
     suspicious = (
-        card.breaches or card.holds or card.backordered or any(p.gone or p.delayed for p in card.parcels.values())
+        card.breaches or card.holds or card.backordered or [p for p in card.parcels.values() if p.gone or p.delayed]
     )
     return Light.RED if suspicious and next(problems_of(card.put(stage=stage)), None) else Light.YELLOW
 

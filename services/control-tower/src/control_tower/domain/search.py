@@ -8,6 +8,7 @@ orders. In Chinese, Japanese and Korean every character begins a word.
 from __future__ import annotations
 
 import re
+from itertools import islice
 
 from control_tower.domain.card import Card
 
@@ -23,11 +24,11 @@ def normal(text: str) -> str:
 def phrases(text: str) -> set[str]:
     """The terms of a text, at most eight."""
     plain = normal(text)
-    return {plain[word.start() :] for word, _ in zip(_WORD.finditer(plain), range(8), strict=False)}
+    return {plain[word.start() :] for word in islice(_WORD.finditer(plain), 8)}
 
 
 def _names(card: Card) -> set[str]:
-    return phrases(card.customer).union(*map(phrases, card.tags))
+    return set().union(*[phrases(text) for text in (card.customer, *card.tags) if text])
 
 
 def _tracking(card: Card) -> set[str]:
