@@ -8,10 +8,11 @@ the shell (`expedite_messaging`) stamps ids and times.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
+
+from msgspec import Struct, field
 
 from expedite_events.base import Event
 
@@ -40,8 +41,7 @@ class NotYet(Exception):
         self.after_s = after_s
 
 
-@dataclass(frozen=True, slots=True)
-class SetTimer:
+class SetTimer(Struct, frozen=True):
     """Ask to be called at `due_at` (business time). (subject, kind, level) is its identity: setting again replaces it."""
 
     kind: str
@@ -51,8 +51,7 @@ class SetTimer:
     data: Mapping[str, Any] = field(default_factory=dict)  # small JSON handed back when it fires
 
 
-@dataclass(frozen=True, slots=True)
-class CancelTimer:
+class CancelTimer(Struct, frozen=True):
     """Forget a timer; `level=None` forgets all levels of (kind, subject). Cancelling an unknown timer is fine."""
 
     kind: str
@@ -60,8 +59,7 @@ class CancelTimer:
     level: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Effect:
+class Effect(Struct, frozen=True):
     """Something to do outside the database (buy a label, send a mail). `subject` makes it unique within its kind for
     ever: asking twice performs once. The result comes back as an event-like `EffectResult` to the same service."""
 
@@ -70,8 +68,7 @@ class Effect:
     data: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Decision(Generic[S]):
+class Decision(Struct, Generic[S], frozen=True):
     """The next state and what goes with it. `express=None` lets events travel on the lane of their cause; True or False
     chooses the lane (the catalogue's always-express and no-twin topics win over both)."""
 

@@ -188,6 +188,9 @@ class Units:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Units) and self._spans == other._spans
 
+    def __ne__(self, other: object) -> bool:
+        return not isinstance(other, Units) or self._spans != other._spans
+
     def __hash__(self) -> int:
         return hash(self._spans)
 

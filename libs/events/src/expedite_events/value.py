@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, dataclass_transform
 
 import msgspec
 from msgspec import Struct, StructMeta
-from msgspec.structs import replace
 from pydantic_core import core_schema
 
 from expedite_events.units import Units
@@ -37,9 +36,13 @@ class Value(Struct, metaclass=_ValueType, frozen=True, omit_defaults=True):
     """A frozen value. Fields at their default are not written, so a default never changes its meaning; unknown fields are
     ignored, so that producers may add some."""
 
-    def put(self, **changes: Any) -> Self:
-        """A copy with these fields changed."""
-        return replace(self, **changes)
+    if TYPE_CHECKING:
+
+        def put(self, **changes: Any) -> Self:
+            """A copy with these fields changed."""
+
+    else:
+        put = Struct.__replace__  # in C: a third of what a method of Python's takes
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:

@@ -7,10 +7,12 @@ again after a crash emits the same ids.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
+
+from msgspec import Struct, field
 
 from expedite_events import Event, Lane
 from expedite_events.envelope import Envelope
@@ -34,8 +36,7 @@ class Cause(Protocol):
     def traceparent(self) -> str | None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Received(Generic[E]):
+class Received(Struct, Generic[E], frozen=True):
     """An event from a topic, new to this service."""
 
     envelope: Envelope
@@ -75,8 +76,7 @@ class Received(Generic[E]):
         return self.envelope.traceparent
 
 
-@dataclass(frozen=True, slots=True)
-class Fired:
+class Fired(Struct, frozen=True):
     """A durable timer whose business time has come. `id` derives from the cause that set it and (kind, subject, level)."""
 
     id: UUID
@@ -91,8 +91,7 @@ class Fired:
     traceparent: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class EffectCall:
+class EffectCall(Struct, frozen=True):
     """An effect about to be performed outside any transaction. `id` is the provider's idempotency key."""
 
     id: UUID
@@ -106,8 +105,7 @@ class EffectCall:
     traceparent: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class EffectResult:
+class EffectResult(Struct, frozen=True):
     """What came of an effect. `ok=False` after it was given up: `error` says why and `data` is empty."""
 
     id: UUID
@@ -124,8 +122,7 @@ class EffectResult:
     traceparent: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Root:
+class Root(Struct, frozen=True):
     """A cause from outside: an HTTP request, a webhook, a job. `key` is the order or entity it is about."""
 
     key: str
@@ -188,8 +185,7 @@ class GaveUp(Exception):
     """Raised by an effect's performer when trying again cannot help; the result is delivered with `ok=False`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Batch(Generic[C]):
+class Batch(Struct, Generic[C], frozen=True):
     """Causes of one type that one transaction decides, in arrival order."""
 
     items: tuple[C, ...]

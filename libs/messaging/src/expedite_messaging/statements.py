@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import orjson
@@ -23,6 +24,7 @@ S = TypeVar("S", bound=Value)
 _TYPES = postgresql.dialect()  # type: ignore[no-untyped-call]
 _ASYNCPG = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
 _REMEMBERED = 4_096
+_TEXTS = frozenset({str, type(None)})
 _OPERATORS = ("lte", "gte", "lt", "gt", "ne", "contains")
 
 
@@ -39,7 +41,8 @@ class CollectionSql:
         self._read = reader(collection.model).decode
         table, keys = _quoted(collection.table.name), [_quoted(k) for k in collection.key]
         columns = [collection.table.c[c.name] for c in collection.columns]
-        self._columns = [(c.name, _form(c.type)) for c in columns]
+        self._columns = [(attrgetter(c.name), _form(c.type)) for c in columns]
+        self._keys = [attrgetter(name) for name in collection.key]
         names = [*keys, *(_quoted(c.name) for c in columns), "doc"]
         casts = ["text[]"] * len(keys) + [_array_cast(c.type) for c in columns]
         forms = ["text"] * len(keys) + [_form(c.type) for c in columns]
@@ -82,14 +85,16 @@ class CollectionSql:
 
     def arrays(self, states: Sequence[Value], *, once: bool = False) -> list[Any]:
         """Parameters of `insert`, `save`, `update` and `add`: one array per column. `once`: written once, hardly ever loaded."""
-        keys = [[str(getattr(state, name)) for state in states] for name in self.collection.key]
+        keys = [list(map(str, map(get, states))) for get in self._keys]
         found: list[Any] = [literals.texts(column) for column in keys]
-        for name, kind in self._columns:
+        for get, kind in self._columns:
+            values = list(map(get, states))
             if kind == "number":
-                found.append(literals.numbers([getattr(state, name) for state in states]))
-            else:
-                values = [_in_form(getattr(state, name), kind) for state in states]
-                found.append(literals.texts(values) if kind == "text" else values)
+                found.append(literals.numbers(values))
+                continue
+            if kind == "json" or (kind == "text" and not _TEXTS.issuperset(map(type, values))):
+                values = [_in_form(value, kind) for value in values]
+            found.append(literals.texts(values) if kind == "text" else values)
         texts = [to_json(state).decode() for state in states]
         if not once:
             known: Iterable[Key] = keys[0] if len(keys) == 1 else zip(*keys, strict=True)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
 import orjson
+from msgspec import Struct
 
 from expedite_events import Decision, Effect, Event, Lane, Value, row_of
 from expedite_events.decision import CancelTimer, SetTimer
@@ -29,8 +29,7 @@ Where = Mapping[str, Any]
 _SOON = timedelta(seconds=2)
 
 
-@dataclass(frozen=True, slots=True)
-class TimerRow:
+class TimerRow(Struct, frozen=True):
     """A timer as it is stored, its data as JSON. `id` derives from the cause that set it: the cause of whatever its firing
     emits, and what tells a timer set again from the one it replaced."""
 
@@ -52,8 +51,7 @@ class TimerRow:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class EffectRow:
+class EffectRow(Struct, frozen=True):
     """An effect as it is stored, its data as JSON."""
 
     id: UUID
@@ -72,8 +70,7 @@ class EffectRow:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class Closing:
+class Closing(Struct, frozen=True):
     """What a transaction does last: rows that others wait for are locked and written by a function of the service's own
     database, called in one message with the commit. They are held for the database's time alone, whatever becomes of
     this process meanwhile.
@@ -170,7 +167,9 @@ class Tx:
 
     async def load(self, collection: Collection[S], keys: Iterable[Key]) -> Book[S]:
         """The documents of these keys, ready to be decided on. Loading more keys later extends the same book."""
-        book: Book[S] = self._books.setdefault(collection.name, Book(collection, {}))
+        book: Book[S] | None = self._books.get(collection.name)
+        if book is None:
+            book = self._books[collection.name] = Book(collection, {})
         wanted = in_order({key for key in keys if key not in book})
         if wanted:
             if collection.lock and collection.new is not None:
