@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from expedite_events import (
@@ -61,7 +62,7 @@ async def serve(batch: Batch[Received[Any]], tx: Tx) -> None:
         return
     room = await _room(heard, orders, tx)
     for received in sorted(heard, key=_turn):
-        room.apply(received, orders, decide(orders[received.key], received, room.world, _because(received, tx)))
+        room.apply(received, orders, decide(orders[received.key], received, room.world, _because(received, tx.now)))
     room.save()
 
 
@@ -79,7 +80,7 @@ async def _plain(heard: Sequence[Received[Any]], orders: Book[Order], tx: Tx) ->
     decided: list[tuple[Received[Any], Decision[Order]]] = []
     # Goods are packed first, as in `serve`: what leaves a shelf frees nothing, but its movements come in that order.
     for received in sorted(heard, key=_turn):
-        decision = plain.decide(orders[received.key], received.event, room.world, _because(received, tx))
+        decision = plain.decide(orders[received.key], received.event, room.world, _because(received, tx.now))
         if decision is None:
             return False
         decided.append((received, decision))
@@ -95,8 +96,9 @@ def _turn(received: Received[Any]) -> tuple[Any, ...]:
     return (1, *event.urgency.sort_key) if isinstance(event, PriorityAssigned) else (0,)
 
 
-def _because(received: Received[Any], tx: Tx) -> Because:
-    return Because(type(received.event).__name__, str(received.id), tx.now, received.key)
+def _because(received: Received[Any], now: datetime) -> Because:
+    envelope = received.envelope
+    return Because(type(envelope.event).__name__, str(envelope.id), now, envelope.key)
 
 
 for _event in (

@@ -54,6 +54,8 @@ def test_one_step_leads_where_all_steps_lead(
             assert plain.reserve(new_order("o"), event, world(inv, x=9, y=9, z=9), because) is not None
         made = assign(inv, new_order("o"), event, place)
         done = pack(inv, made.state, made.events[0], place)  # type: ignore[arg-type]
+        buckets = {name for row in place.stock.movements() for change in row.changes for name in change.buckets}
+        assert buckets == {"free", "allocated", "out"}, "what the database's function moves"
         outcomes.append((made, done, place.stock.changed(), place.stock.movements(), place.contents))
     assert outcomes[0] == outcomes[1]
 
