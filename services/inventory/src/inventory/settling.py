@@ -18,17 +18,24 @@ _BUCKETS = [bucket.value for bucket in Bucket]
 _PLAIN = [bucket.value for bucket in (Bucket.FREE, Bucket.ALLOCATED, Bucket.OUT)]  # where plain decisions move goods
 _OTHERS = [name for name in _BUCKETS if name not in _PLAIN]
 _FLAGS = ("dirty", "fill_wanted")
-_FIELDS = ", ".join(
-    ["'sku', sku", "'warehouse_id', warehouse_id"]
-    + [f"'{name}', nullif({name}, 0)" for name in _BUCKETS]
-    + ["'seq', nullif(seq, 0)", "'level_revision', nullif(level_revision, 0)"]
-    + [f"'{name}', nullif({name}, false)" for name in _FLAGS]
+_NUMBERS = (*_BUCKETS, "seq", "level_revision")
+
+
+def _member(name: str, value: str) -> str:
+    """SQL of one member of a JSON object with the comma before it; nothing for what stands at its default."""
+    return f"CASE WHEN {value} = 0 THEN '' ELSE ',\"{name}\":' || {value} END"
+
+
+# Joined by hand: what json_build_object and json_strip_nulls take for it is the larger part of a settling.
+_DOCUMENT = " || ".join(
+    [
+        "'{\"sku\":' || to_json(sku) || ',\"warehouse_id\":' || to_json(warehouse_id)",
+        *(_member(name, name) for name in _NUMBERS),
+        *(f"CASE WHEN {name} THEN ',\"{name}\":' || {name} ELSE '' END" for name in _FLAGS),
+        "'}'",
+    ]
 )
-
-
-def _before(name: str) -> str:
-    return f"{name}_before" if name in _PLAIN else name
-
+_BEFORE = " || ".join(_member(name, f"{name}_before" if name in _PLAIN else name) for name in _BUCKETS)
 
 # Every statement of these functions sees what was committed while the one before it waited for locks.
 _LOCK = """
@@ -52,21 +59,18 @@ BEGIN
   there AS MATERIALIZED (
     SELECT sku, warehouse_id, {", ".join(f"s.{name}" for name in _OTHERS)},
       {", ".join(f"s.{name} AS {name}_before, s.{name} + {name}_ AS {name}" for name in _PLAIN)},
-      coalesce((s.doc::json ->> 'seq')::bigint, 0) AS seq_before, coalesce((s.doc::json ->> 'seq')::bigint, 0) + count AS seq,
-      coalesce((s.doc::json ->> 'level_revision')::bigint, 0) AS level_revision,
-      true AS dirty, s.fill_wanted OR free_ > 0 AS fill_wanted, w.orders, w.note
+      s.seq AS seq_before, s.seq + count AS seq, s.level_revision, true AS dirty,
+      s.fill_wanted OR free_ > 0 AS fill_wanted, w.orders, w.note
     FROM wanted AS w JOIN shelf AS s USING (sku, warehouse_id)),
   moved AS (
-    UPDATE shelf AS s SET {", ".join(f"{name} = t.{name}" for name in (*_PLAIN, *_FLAGS))}, doc = t.doc
-    FROM (SELECT *, json_strip_nulls(json_build_object({_FIELDS}))::text AS doc FROM there) AS t
+    UPDATE shelf AS s SET {", ".join(f"{name} = t.{name}" for name in (*_PLAIN, "seq", *_FLAGS))}, doc = t.doc
+    FROM (SELECT *, {_DOCUMENT} AS doc FROM there) AS t
     WHERE s.sku = t.sku AND s.warehouse_id = t.warehouse_id
       AND least({", ".join(f"t.{name}" for name in _PLAIN)}) >= 0
     RETURNING t.*)
   INSERT INTO movement (sku, warehouse_id, entry, orders, doc)
   SELECT sku, warehouse_id, lpad((seq_before + 1)::text, 12, '0'), orders,
-    '{{"seq":' || seq_before + 1 || ',"before":'
-     || json_strip_nulls(json_build_object({", ".join(f"'{name}', nullif({_before(name)}, 0)" for name in _BUCKETS)}))
-     || ',' || substr(note, 2)
+    '{{"seq":' || seq_before + 1 || ',"before":{{' || ltrim({_BEFORE}, ',') || '}},' || substr(note, 2)
   FROM moved;
   DECLARE written bigint;
   BEGIN
@@ -85,10 +89,10 @@ BEGIN
 {_LOCK}
   WITH there AS (
     SELECT sku, warehouse_id, {", ".join(f"s.{name}" for name in _BUCKETS)}, s.fill_wanted, w.revision AS level_revision,
-      coalesce((s.doc::json ->> 'seq')::bigint, 0) AS seq, coalesce((s.doc::json ->> 'seq')::bigint, 0) <> w.seq AS dirty
+      s.seq, s.seq <> w.seq AS dirty
     FROM unnest(skus, places, seqs, revisions) AS w(sku, warehouse_id, seq, revision) JOIN shelf AS s USING (sku, warehouse_id))
-  UPDATE shelf AS s SET dirty = t.dirty, doc = t.doc
-  FROM (SELECT *, json_strip_nulls(json_build_object({_FIELDS}))::text AS doc FROM there) AS t
+  UPDATE shelf AS s SET dirty = t.dirty, level_revision = t.level_revision, doc = t.doc
+  FROM (SELECT *, {_DOCUMENT} AS doc FROM there) AS t
   WHERE s.sku = t.sku AND s.warehouse_id = t.warehouse_id;
 END $$
 """

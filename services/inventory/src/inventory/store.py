@@ -26,7 +26,7 @@ SHELVES: Collection[Shelf] = Collection(
     metadata=metadata,
     key=("sku", "warehouse_id"),
     columns=(
-        *(Column(name, sa.BigInteger()) for name in (*_COUNTS, "booked")),
+        *(Column(name, sa.BigInteger()) for name in (*_COUNTS, "booked", "seq", "level_revision")),
         Column("dirty", sa.Boolean()),
         Column("fill_wanted", sa.Boolean()),
     ),
