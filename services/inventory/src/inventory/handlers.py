@@ -119,8 +119,6 @@ for _event in (
 ):
     handlers.on(_event)(serve)
 
-_ANNOUNCES_NOTHING = (Packed, CancelRefused, OrderHeld, OrderCancelled, OrderClosed)
-
 
 def decide(order: Order, received: Received[Any], world: World, because: Because) -> Decision[Order]:
     """The decision of each event."""
@@ -156,7 +154,7 @@ def decide(order: Order, received: Received[Any], world: World, because: Because
 
 
 async def _room(heard: Sequence[Received[Any]], orders: Book[Order], tx: Tx) -> Stockroom:
-    """The shelves these events may touch, locked, and the contents of the orders they may announce."""
+    """The shelves these events may touch, locked."""
     skus: set[str] = set()
     shelves: set[ShelfKey] = set()
     several = {key for key, n in Counter(r.key for r in heard).items() if n > 1}
@@ -166,8 +164,7 @@ async def _room(heard: Sequence[Received[Any]], orders: Book[Order], tx: Tx) -> 
         if received.key in several:
             # An event of this batch may move what the next one is about to anywhere.
             skus.update(order.lines.values())
-    talking = [r.key for r in heard if orders[r.key].assigned and not isinstance(r.event, _ANNOUNCES_NOTHING)]
-    return await Stockroom.sourcing(tx, skus, shelves, talking, orders)
+    return await Stockroom.sourcing(tx, skus, shelves, orders)
 
 
 def _reach(order: Order, event: Any, skus: set[str], shelves: set[ShelfKey]) -> None:
