@@ -70,11 +70,17 @@ async def _plain(heard: Sequence[Received[Any]], orders: Book[Order], tx: Tx) ->
     """Serve all of these events by plain decisions. False, with nothing done, when one of them is not plain."""
     if len({r.key for r in heard}) < len(heard) or any(type(r.event) not in (PriorityAssigned, Packed) for r in heard):
         return False
-    skus: set[str] = set()
+    assigned: list[PriorityAssigned] = []
     shelves: set[ShelfKey] = set()
     for received in heard:
-        _reach(orders[received.key], received.event, skus, shelves)
-    room = await Stockroom.unlocked(tx, skus, shelves)
+        order, event = orders[received.key], received.event
+        if type(event) is Packed:
+            shelves.update([(sku, event.warehouse_id) for sku in order.lines.values()])
+        elif plain.unheard_of(order):
+            assigned.append(event)
+        else:
+            return False
+    room = await Stockroom.unlocked(tx, assigned, shelves)
     if room is None:
         return False
     decided: list[tuple[Received[Any], Decision[Order]]] = []

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from expedite_events import Decision, Units
+from expedite_events import Decision, PriorityAssigned, Units
 from expedite_messaging.cause import Cause
 from expedite_messaging.collection import Book
 from expedite_messaging.tx import Tx
@@ -68,19 +68,19 @@ class Stockroom:
         return room
 
     @classmethod
-    async def unlocked(cls, tx: Tx, skus: Iterable[str], also: Iterable[ShelfKey]) -> Stockroom | None:
-        """The shelves of these SKUs as they are, for plain decisions; None when one of them is contested: somebody may come
-        first."""
-        names = sorted(set(skus))
+    async def unlocked(cls, tx: Tx, assigned: Sequence[PriorityAssigned], also: Iterable[ShelfKey]) -> Stockroom | None:
+        """The shelves nearest to these orders as they are, for plain decisions; None when somebody waits for one of their
+        SKUs: he may come first."""
+        names = sorted({line.sku for event in assigned for line in event.lines})
         warehouses = tuple(await tx.find(WAREHOUSES, order_by=["warehouse_id"])) if names else ()
-        keys = {(sku, w.warehouse_id) for sku in names for w in warehouses}.union(also)
-        if not keys:
+        world, keys = World(StockBook({}), warehouses, tx.now, POLICY), set(also)
+        for event in assigned:
+            home = world.sites(event.brief.customer.ship_to)[0].warehouse_id
+            keys.update([(line.sku, home) for line in event.lines])
+        if not keys or (names and await tx.count(SHELVES, {"sku": names, "backordered__gt": 0}, 1)):
             return None
         found = await tx.session.fetch(SHELVES, sorted(keys), False)
-        stock = StockBook({(shelf.sku, shelf.warehouse_id): shelf for shelf in found.values()})
-        world = World(stock, warehouses, tx.now, POLICY)
-        if any(stock.backordered(sku, [w.warehouse_id for w in warehouses]) for sku in names):
-            return None
+        world.stock = StockBook({(shelf.sku, shelf.warehouse_id): shelf for shelf in found.values()})
         room = cls(tx, await tx.load(SHELVES, ()), await tx.load(BACKORDERS, ()), world)
         room._sourced = names
         return room

@@ -23,10 +23,16 @@ def decide(order: Order, event: PriorityAssigned | Packed, world: World, because
         return None  # judged where the shelves are locked
 
 
+def unheard_of(order: Order) -> bool:
+    """Whether nothing that matters to its sourcing was heard of an order."""
+    told = order.lines or order.segments or order.holds or order.ended or order.settled or order.content
+    return not told
+
+
 def reserve(order: Order, event: PriorityAssigned, world: World, because: Because) -> Decision[Order] | None:
-    """An order of which nothing was heard before, whose nearest warehouse has everything, and nobody waits for it:
+    """An order that was unheard of, whose nearest warehouse has everything, and nobody waits for it:
     learnt, sourced and announced."""
-    if order.lines or order.segments or order.holds or order.ended or order.settled or order.content is not None:
+    if not unheard_of(order):
         return None
     lines, stock, brief, urgency = event.lines, world.stock, event.brief, event.urgency
     skus = {line.line: line.sku for line in lines}
