@@ -33,7 +33,7 @@ from inventory.shapes import (
     WarehouseBody,
 )
 from inventory.shelves import Stockroom
-from inventory.store import BACKORDERS, BOOKINGS, CONTENTS, MOVEMENTS, ORDERS, PRODUCTS, QUEUE, SHELVES, WAREHOUSES
+from inventory.store import BACKORDERS, BOOKINGS, MOVEMENTS, ORDERS, PRODUCTS, QUEUE, SHELVES, WAREHOUSES
 
 router = APIRouter()
 
@@ -296,7 +296,7 @@ async def get_allocation(order_id: OrderPath, engine: EngineDep) -> Allocation:
         order = (await tx.load(ORDERS, [order_id])).get(order_id)
         if order is None:
             raise Problem(404, "unknown-order")
-        return Allocation.of(order, (await tx.load(CONTENTS, [order_id])).get(order_id))
+        return Allocation.of(order)
 
     return await engine.read(work)
 

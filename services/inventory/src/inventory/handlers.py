@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from expedite_events import (
@@ -61,7 +62,7 @@ async def serve(batch: Batch[Received[Any]], tx: Tx) -> None:
         return
     room = await _room(heard, orders, tx)
     for received in sorted(heard, key=_turn):
-        room.apply(received, orders, decide(orders[received.key], received, room.world, _because(received, tx)))
+        room.apply(received, orders, decide(orders[received.key], received, room.world, _because(received, tx.now)))
     room.save()
 
 
@@ -69,17 +70,23 @@ async def _plain(heard: Sequence[Received[Any]], orders: Book[Order], tx: Tx) ->
     """Serve all of these events by plain decisions. False, with nothing done, when one of them is not plain."""
     if len({r.key for r in heard}) < len(heard) or any(type(r.event) not in (PriorityAssigned, Packed) for r in heard):
         return False
-    skus: set[str] = set()
+    assigned: list[PriorityAssigned] = []
     shelves: set[ShelfKey] = set()
     for received in heard:
-        _reach(orders[received.key], received.event, skus, shelves)
-    room = await Stockroom.unlocked(tx, skus, shelves)
+        order, event = orders[received.key], received.event
+        if type(event) is Packed:
+            shelves.update([(sku, event.warehouse_id) for sku in order.lines.values()])
+        elif plain.unheard_of(order):
+            assigned.append(event)
+        else:
+            return False
+    room = await Stockroom.unlocked(tx, assigned, shelves)
     if room is None:
         return False
     decided: list[tuple[Received[Any], Decision[Order]]] = []
     # Goods are packed first, as in `serve`: what leaves a shelf frees nothing, but its movements come in that order.
     for received in sorted(heard, key=_turn):
-        decision = plain.decide(orders[received.key], received.event, room.world, _because(received, tx))
+        decision = plain.decide(orders[received.key], received.event, room.world, _because(received, tx.now))
         if decision is None:
             return False
         decided.append((received, decision))
@@ -95,8 +102,9 @@ def _turn(received: Received[Any]) -> tuple[Any, ...]:
     return (1, *event.urgency.sort_key) if isinstance(event, PriorityAssigned) else (0,)
 
 
-def _because(received: Received[Any], tx: Tx) -> Because:
-    return Because(type(received.event).__name__, str(received.id), tx.now, received.key)
+def _because(received: Received[Any], now: datetime) -> Because:
+    envelope = received.envelope
+    return Because(type(envelope.event).__name__, str(envelope.id), now, envelope.key)
 
 
 for _event in (
@@ -116,8 +124,6 @@ for _event in (
     OrderClosed,
 ):
     handlers.on(_event)(serve)
-
-_ANNOUNCES_NOTHING = (Packed, CancelRefused, OrderHeld, OrderCancelled, OrderClosed)
 
 
 def decide(order: Order, received: Received[Any], world: World, because: Because) -> Decision[Order]:
@@ -154,7 +160,7 @@ def decide(order: Order, received: Received[Any], world: World, because: Because
 
 
 async def _room(heard: Sequence[Received[Any]], orders: Book[Order], tx: Tx) -> Stockroom:
-    """The shelves these events may touch, locked, and the contents of the orders they may announce."""
+    """The shelves these events may touch, locked."""
     skus: set[str] = set()
     shelves: set[ShelfKey] = set()
     several = {key for key, n in Counter(r.key for r in heard).items() if n > 1}
@@ -164,8 +170,7 @@ async def _room(heard: Sequence[Received[Any]], orders: Book[Order], tx: Tx) -> 
         if received.key in several:
             # An event of this batch may move what the next one is about to anywhere.
             skus.update(order.lines.values())
-    talking = [r.key for r in heard if orders[r.key].assigned and not isinstance(r.event, _ANNOUNCES_NOTHING)]
-    return await Stockroom.sourcing(tx, skus, shelves, talking, orders)
+    return await Stockroom.sourcing(tx, skus, shelves, orders)
 
 
 def _reach(order: Order, event: Any, skus: set[str], shelves: set[ShelfKey]) -> None:

@@ -55,7 +55,7 @@ async def _fill_once(engine: Engine) -> bool:
 
 async def _serve(tx: Tx, skus: Sequence[str], order_ids: Sequence[str], parked: set[str]) -> bool:
     orders, changed = await tx.load(ORDERS, [*order_ids, *parked]), False  # parked ones are looked at only
-    room = await Stockroom.sourcing(tx, skus, orders=order_ids, deciding=orders)
+    room = await Stockroom.sourcing(tx, skus, deciding=orders)
     if not any(warehouse.active for warehouse in room.world.warehouses):
         return False
     # `sourcing` read the queue under the shelves' locks; an order that joined it meanwhile keeps its place in front.
@@ -63,7 +63,7 @@ async def _serve(tx: Tx, skus: Sequence[str], order_ids: Sequence[str], parked: 
         sku: [w for w in waiting if w.order_id not in order_ids and w.order_id not in parked]
         for sku, waiting in room.world.ahead.items()
     }
-    contents = room.world.contents
+    contents = {order.order_id: order.content for order in orders if order.content is not None}
     for order_id in sorted((i for i in order_ids if i in contents), key=lambda i: contents[i].urgency.sort_key):
         order = orders[order_id]
         cause = Root(key=order.order_id)

@@ -15,14 +15,27 @@ from inventory.domain.stock import Bucket, Shelf, StockBook
 from inventory.store import MOVEMENTS, SHELVES
 
 _BUCKETS = [bucket.value for bucket in Bucket]
-_GOODS = [name for name in _BUCKETS if name != "booked"]  # a shelf may write off more than was booked on it
+_PLAIN = [bucket.value for bucket in (Bucket.FREE, Bucket.ALLOCATED, Bucket.OUT)]  # where plain decisions move goods
+_OTHERS = [name for name in _BUCKETS if name not in _PLAIN]
 _FLAGS = ("dirty", "fill_wanted")
-_FIELDS = ", ".join(
-    ["'sku', sku", "'warehouse_id', warehouse_id"]
-    + [f"'{name}', nullif({name}, 0)" for name in _BUCKETS]
-    + ["'seq', nullif(seq, 0)", "'level_revision', nullif(level_revision, 0)"]
-    + [f"'{name}', nullif({name}, false)" for name in _FLAGS]
+_NUMBERS = (*_BUCKETS, "seq", "level_revision")
+
+
+def _member(name: str, value: str) -> str:
+    """SQL of one member of a JSON object with the comma before it; nothing for what stands at its default."""
+    return f"CASE WHEN {value} = 0 THEN '' ELSE ',\"{name}\":' || {value} END"
+
+
+# Joined by hand: what json_build_object and json_strip_nulls take for it is the larger part of a settling.
+_DOCUMENT = " || ".join(
+    [
+        "'{\"sku\":' || to_json(sku) || ',\"warehouse_id\":' || to_json(warehouse_id)",
+        *(_member(name, name) for name in _NUMBERS),
+        *(f"CASE WHEN {name} THEN ',\"{name}\":' || {name} ELSE '' END" for name in _FLAGS),
+        "'}'",
+    ]
 )
+_BEFORE = " || ".join(_member(name, f"{name}_before" if name in _PLAIN else name) for name in _BUCKETS)
 
 # Every statement of these functions sees what was committed while the one before it waited for locks.
 _LOCK = """
@@ -32,33 +45,32 @@ _LOCK = """
 
 SETTLE = f"""
 CREATE OR REPLACE FUNCTION settle_shelves(
-  skus text[], places text[], {", ".join(f"{name}_moved bigint[]" for name in _BUCKETS)}, counts bigint[],
-  order_ids text[], notes text[], demanded text[]) RETURNS void LANGUAGE plpgsql AS $$
+  skus text[], places text[], {", ".join(f"{name}_moved bigint[]" for name in _PLAIN)}, counts bigint[],
+  order_ids text[], notes text, demanded text[]) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
 {_LOCK}
   IF EXISTS (SELECT FROM shelf WHERE sku = ANY (demanded) AND backordered > 0) THEN
     RAISE serialization_failure USING MESSAGE = 'somebody waits for these goods now';
   END IF;
   WITH wanted AS (
-    SELECT * FROM unnest(skus, places, {", ".join(f"{name}_moved" for name in _BUCKETS)}, counts, order_ids, notes)
-      AS w(sku, warehouse_id, {", ".join(f"{name}_" for name in _BUCKETS)}, count, orders, note)),
+    SELECT * FROM unnest(skus, places, {", ".join(f"{name}_moved" for name in _PLAIN)}, counts, order_ids,
+                         string_to_array(notes, chr(30)))
+      AS w(sku, warehouse_id, {", ".join(f"{name}_" for name in _PLAIN)}, count, orders, note)),
   there AS MATERIALIZED (
-    SELECT sku, warehouse_id, {", ".join(f"s.{name} AS {name}_before, s.{name} + {name}_ AS {name}" for name in _BUCKETS)},
-      coalesce((s.doc::json ->> 'seq')::bigint, 0) AS seq_before, coalesce((s.doc::json ->> 'seq')::bigint, 0) + count AS seq,
-      coalesce((s.doc::json ->> 'level_revision')::bigint, 0) AS level_revision,
-      true AS dirty, s.fill_wanted OR free_ > 0 AS fill_wanted, w.orders, w.note
+    SELECT sku, warehouse_id, {", ".join(f"s.{name}" for name in _OTHERS)},
+      {", ".join(f"s.{name} AS {name}_before, s.{name} + {name}_ AS {name}" for name in _PLAIN)},
+      s.seq AS seq_before, s.seq + count AS seq, s.level_revision, true AS dirty,
+      s.fill_wanted OR free_ > 0 AS fill_wanted, w.orders, w.note
     FROM wanted AS w JOIN shelf AS s USING (sku, warehouse_id)),
   moved AS (
-    UPDATE shelf AS s SET {", ".join(f"{name} = t.{name}" for name in (*_BUCKETS, *_FLAGS))}, doc = t.doc
-    FROM (SELECT *, json_strip_nulls(json_build_object({_FIELDS}))::text AS doc FROM there) AS t
+    UPDATE shelf AS s SET {", ".join(f"{name} = t.{name}" for name in (*_PLAIN, "seq", *_FLAGS))}, doc = t.doc
+    FROM (SELECT *, {_DOCUMENT} AS doc FROM there) AS t
     WHERE s.sku = t.sku AND s.warehouse_id = t.warehouse_id
-      AND least({", ".join(f"t.{name}" for name in _GOODS)}) >= 0
+      AND least({", ".join(f"t.{name}" for name in _PLAIN)}) >= 0
     RETURNING t.*)
   INSERT INTO movement (sku, warehouse_id, entry, orders, doc)
   SELECT sku, warehouse_id, lpad((seq_before + 1)::text, 12, '0'), orders,
-    '{{"seq":' || seq_before + 1 || ',"before":'
-     || json_strip_nulls(json_build_object({", ".join(f"'{name}', nullif({name}_before, 0)" for name in _BUCKETS)}))
-     || ',' || substr(note, 2)
+    '{{"seq":' || seq_before + 1 || ',"before":{{' || ltrim({_BEFORE}, ',') || '}},' || substr(note, 2)
   FROM moved;
   DECLARE written bigint;
   BEGIN
@@ -77,10 +89,10 @@ BEGIN
 {_LOCK}
   WITH there AS (
     SELECT sku, warehouse_id, {", ".join(f"s.{name}" for name in _BUCKETS)}, s.fill_wanted, w.revision AS level_revision,
-      coalesce((s.doc::json ->> 'seq')::bigint, 0) AS seq, coalesce((s.doc::json ->> 'seq')::bigint, 0) <> w.seq AS dirty
+      s.seq, s.seq <> w.seq AS dirty
     FROM unnest(skus, places, seqs, revisions) AS w(sku, warehouse_id, seq, revision) JOIN shelf AS s USING (sku, warehouse_id))
-  UPDATE shelf AS s SET dirty = t.dirty, doc = t.doc
-  FROM (SELECT *, json_strip_nulls(json_build_object({_FIELDS}))::text AS doc FROM there) AS t
+  UPDATE shelf AS s SET dirty = t.dirty, level_revision = t.level_revision, doc = t.doc
+  FROM (SELECT *, {_DOCUMENT} AS doc FROM there) AS t
   WHERE s.sku = t.sku AND s.warehouse_id = t.warehouse_id;
 END $$
 """
@@ -94,21 +106,21 @@ def moving(stock: StockBook, sourced: Sequence[str]) -> Closing | None:
     moved = stock.moved()
     if not moved:
         return None
-    deltas = [stock.delta((row.sku, row.warehouse_id)) for row in moved]
+    rows = [touched.row() for touched in moved]
     arguments = (
-        literals.texts([row.sku for row in moved]),
-        literals.texts([row.warehouse_id for row in moved]),
-        *(literals.numbers([delta.get(name, 0) for delta in deltas]) for name in _BUCKETS),
-        literals.numbers([len(row.changes) for row in moved]),
-        literals.texts([row.orders for row in moved]),
-        literals.texts([to_json(row).decode() for row in moved]),
+        literals.texts([row.sku for row in rows]),
+        literals.texts([row.warehouse_id for row in rows]),
+        *(literals.numbers([touched.moved(name) for touched in moved]) for name in _PLAIN),
+        literals.numbers([len(row.changes) for row in rows]),
+        literals.texts([row.orders for row in rows]),
+        literals.documents([to_json(row).decode() for row in rows]),
         literals.texts(sourced),
     )
     return Closing("settle_shelves", arguments, partial(_move, stock, sourced))
 
 
 async def _move(stock: StockBook, sourced: Sequence[str], session: Session) -> None:
-    there = await session.fetch(SHELVES, stock.touched, True)
+    there = await session.fetch(SHELVES, [SHELVES.key_of(moved.shelf) for moved in stock.moved()], True)
     demand = {"sku": list(sourced), "backordered__gt": 0}
     if not stock.rebase(there) or (sourced and await session.count(SHELVES, demand, 1)):
         raise Transient("goods went to somebody else meanwhile")

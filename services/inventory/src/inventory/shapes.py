@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from expedite_chassis import Flag, Names
 from expedite_events import Address, CutOff, ProductChanged, Settled, Units, Urgency, WarehouseChanged
 from expedite_events.base import Moment
-from inventory.domain.order import Ask, Content, FulfilmentOrder, Order, Segment, Transfer
+from inventory.domain.order import Ask, FulfilmentOrder, Order, Segment, Transfer
 from inventory.domain.sourcing import zone_of
 from inventory.domain.stock import Shelf
 
@@ -193,10 +193,10 @@ class Allocation(BaseModel):
     units: Units
 
     @classmethod
-    def of(cls, order: Order, content: Content | None) -> Allocation:
+    def of(cls, order: Order) -> Allocation:
         return cls(
             order_id=order.order_id,
-            urgency=content.urgency if content else None,
+            urgency=order.content.urgency if order.content else None,
             segments=order.segments,
             fulfilment_orders=order.fulfilment_orders,
             transfers=order.transfers,

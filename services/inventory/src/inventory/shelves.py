@@ -11,18 +11,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from expedite_events import Decision, Units
+from expedite_events import Decision, PriorityAssigned, Units
 from expedite_messaging.cause import Cause
 from expedite_messaging.collection import Book
 from expedite_messaging.tx import Tx
 from inventory import settling
 from inventory.domain.backorder import Backorder, queue_rows
-from inventory.domain.order import Content, Order, Status, by_line
+from inventory.domain.order import Order, Status, by_line
 from inventory.domain.sourcing import Policy
 from inventory.domain.stock import Shelf, ShelfKey, StockBook, new_shelf
 from inventory.domain.world import Waiting, World
 from inventory.settings import StockSettings
-from inventory.store import BACKORDERS, CARRIERS, CONTENTS, MOVEMENTS, QUEUE, SHELVES, WAREHOUSES
+from inventory.store import BACKORDERS, CARRIERS, MOVEMENTS, QUEUE, SHELVES, WAREHOUSES
 
 POLICY: Policy = StockSettings().policy()
 _SHORT_QUEUE = 50  # pieces: queues that are read whole, many at once
@@ -32,47 +32,35 @@ _ROWS_AT_ONCE = 500
 class Stockroom:
     """The locked shelves of one transaction and the world they stand in."""
 
-    def __init__(
-        self, tx: Tx, shelves: Book[Shelf], contents: Book[Content], queue: Book[Backorder], world: World
-    ) -> None:
-        self._tx, self._shelves, self._contents, self._queue, self.world = tx, shelves, contents, queue, world
+    def __init__(self, tx: Tx, shelves: Book[Shelf], queue: Book[Backorder], world: World) -> None:
+        self._tx, self._shelves, self._queue, self.world = tx, shelves, queue, world
         self._sourced: list[str] | None = (
             None  # SKUs that orders were given of; None when the shelves are locked already
         )
 
     @classmethod
-    async def exact(cls, tx: Tx, keys: Iterable[ShelfKey], orders: Iterable[str] = ()) -> Stockroom:
-        """Lock these shelves: for decisions that only move goods that are somewhere already. `orders`: whose content the
-        decisions may need, to announce."""
-        contents = await tx.load(CONTENTS, orders)
+    async def exact(cls, tx: Tx, keys: Iterable[ShelfKey]) -> Stockroom:
+        """Lock these shelves: for decisions that only move goods that are somewhere already."""
         queue = await tx.load(BACKORDERS, ())  # derived from the orders: written without reading
         shelves = await _lock(tx, set(keys))
-        world = World(
-            StockBook({(shelf.sku, shelf.warehouse_id): shelf for shelf in shelves}), (), tx.now, POLICY,
-            contents={content.order_id: content for content in contents},
-        )  # fmt: skip
-        return cls(tx, shelves, contents, queue, world)
+        stock = StockBook({(shelf.sku, shelf.warehouse_id): shelf for shelf in shelves})
+        return cls(tx, shelves, queue, World(stock, (), tx.now, POLICY))
 
     @classmethod
     async def sourcing(
-        cls,
-        tx: Tx,
-        skus: Iterable[str],
-        also: Iterable[ShelfKey] = (),
-        orders: Iterable[str] = (),
-        deciding: Iterable[Order] = (),
+        cls, tx: Tx, skus: Iterable[str], also: Iterable[ShelfKey] = (), deciding: Iterable[Order] = ()
     ) -> Stockroom:
         """Lock the shelves of these SKUs in all warehouses: for decisions that may source. `deciding`: the orders as they
         are, about which something is going to be decided."""
         names = sorted(set(skus))
         if not names:
-            return await cls.exact(tx, also, orders)
+            return await cls.exact(tx, also)
         warehouses = tuple(await tx.find(WAREHOUSES, order_by=["warehouse_id"]))
         # Warehouses are read each time: a fill that did not know one would leave those waiting who could be served from it.
         # Carriers only tell how long a parcel takes: seconds old is new enough.
         carriers = tuple((await tx.masters(CARRIERS)).values())
         keys = {(sku, w.warehouse_id) for sku in names for w in warehouses}
-        room = await cls.exact(tx, keys.union(also), orders)
+        room = await cls.exact(tx, keys.union(also))
         room.world.warehouses, room.world.carriers = warehouses, carriers
         if contested := room.world.contested(names):
             # Read after the shelves are locked: no backorder of these SKUs can be written meanwhile.
@@ -80,20 +68,20 @@ class Stockroom:
         return room
 
     @classmethod
-    async def unlocked(cls, tx: Tx, skus: Iterable[str], also: Iterable[ShelfKey]) -> Stockroom | None:
-        """The shelves of these SKUs as they are, for plain decisions; None when one of them is contested: somebody may come
-        first."""
-        names = sorted(set(skus))
+    async def unlocked(cls, tx: Tx, assigned: Sequence[PriorityAssigned], also: Iterable[ShelfKey]) -> Stockroom | None:
+        """The shelves nearest to these orders as they are, for plain decisions; None when somebody waits for one of their
+        SKUs: he may come first."""
+        names = sorted({line.sku for event in assigned for line in event.lines})
         warehouses = tuple(await tx.find(WAREHOUSES, order_by=["warehouse_id"])) if names else ()
-        keys = {(sku, w.warehouse_id) for sku in names for w in warehouses}.union(also)
-        if not keys:
+        world, keys = World(StockBook({}), warehouses, tx.now, POLICY), set(also)
+        for event in assigned:
+            home = world.sites(event.brief.customer.ship_to)[0].warehouse_id
+            keys.update([(line.sku, home) for line in event.lines])
+        if not keys or (names and await tx.count(SHELVES, {"sku": names, "backordered__gt": 0}, 1)):
             return None
         found = await tx.session.fetch(SHELVES, sorted(keys), False)
-        stock = StockBook({(shelf.sku, shelf.warehouse_id): shelf for shelf in found.values()})
-        world = World(stock, warehouses, tx.now, POLICY)
-        if any(stock.backordered(sku, [w.warehouse_id for w in warehouses]) for sku in names):
-            return None
-        room = cls(tx, await tx.load(SHELVES, ()), await tx.load(CONTENTS, ()), await tx.load(BACKORDERS, ()), world)
+        world.stock = StockBook({(shelf.sku, shelf.warehouse_id): shelf for shelf in found.values()})
+        room = cls(tx, await tx.load(SHELVES, ()), await tx.load(BACKORDERS, ()), world)
         room._sourced = names
         return room
 
@@ -102,15 +90,14 @@ class Stockroom:
         after = decision.state
         before = orders[after.order_id]
         if before is not after:
-            was, content = self._contents.get(after.order_id), self.world.contents.get(after.order_id)
-            for row in queue_rows(before, after, was, content):
+            for row in queue_rows(before, after):
                 self._queue.put(row)
             orders.put(after)
         self._tx.emit(cause, decision)
         return before is not after
 
     def save(self) -> None:
-        """Put the changed shelves, their movements and what was learnt of orders into the transaction."""
+        """Put the changed shelves and their movements into the transaction."""
         if self._sourced is None:
             for shelf in self.world.stock.changed():
                 self._shelves.put(shelf)
@@ -118,9 +105,6 @@ class Stockroom:
                 self._tx.add(MOVEMENTS, row)
         elif moving := settling.moving(self.world.stock, self._sourced):
             self._tx.at_last(moving)
-        for order_id, content in self.world.contents.items():
-            if self._contents.get(order_id) is not content:
-                self._contents.put(content)
 
 
 async def _ahead(tx: Tx, world: World, skus: Sequence[str], moving: Mapping[str, int]) -> dict[str, list[Waiting]]:

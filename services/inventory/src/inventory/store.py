@@ -8,7 +8,7 @@ from expedite_events import CarrierChanged, ProductChanged, WarehouseChanged
 from expedite_messaging.collection import Collection, Column, metadata_naming
 from inventory.domain.backorder import Backorder
 from inventory.domain.bookings import Booking
-from inventory.domain.order import Content, Order, new_order
+from inventory.domain.order import Order, new_order
 from inventory.domain.stock import Movements, Shelf
 
 metadata = sa.MetaData(naming_convention=metadata_naming)
@@ -16,7 +16,6 @@ metadata = sa.MetaData(naming_convention=metadata_naming)
 _COUNTS = ("free", "allocated", "leaving", "in_transit", "in_count", "quality_check", "out", "lost", "backordered")
 
 ORDERS: Collection[Order] = Collection("stock_order", Order, metadata=metadata, new=new_order)
-CONTENTS: Collection[Content] = Collection("stock_content", Content, metadata=metadata)
 
 # The counts are columns so that the database itself refuses to oversell, whatever the code does (D2). A shelf comes into
 # being in `Stockroom`, never by loading it.
@@ -26,7 +25,7 @@ SHELVES: Collection[Shelf] = Collection(
     metadata=metadata,
     key=("sku", "warehouse_id"),
     columns=(
-        *(Column(name, sa.BigInteger()) for name in (*_COUNTS, "booked")),
+        *(Column(name, sa.BigInteger()) for name in (*_COUNTS, "booked", "seq", "level_revision")),
         Column("dirty", sa.Boolean()),
         Column("fill_wanted", sa.Boolean()),
     ),

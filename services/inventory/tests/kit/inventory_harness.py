@@ -176,8 +176,8 @@ class Harness:
         return found
 
     def content(self, order_id: str) -> Content:
-        found = self.engine.db.rows["stock_content"][order_id]
-        assert isinstance(found, Content)
+        found = self.order(order_id).content
+        assert found is not None
         return found
 
     def where(self, order_id: str) -> dict[Status, int]:

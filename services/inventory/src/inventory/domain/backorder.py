@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from expedite_events import Value
-from inventory.domain.order import Content, Order, Status
+from inventory.domain.order import Order, Status
 from inventory.domain.world import Waiting
 
 
@@ -35,8 +35,9 @@ class Backorder(Value):
         return Waiting(self.order_id, self.rank, self.quantity)
 
 
-def queue_rows(before: Order, after: Order, was: Content | None, content: Content | None) -> tuple[Backorder, ...]:
-    """The rows that a change of the order, or of its content, changes: quantities, and ranks when the urgency changed."""
+def queue_rows(before: Order, after: Order) -> tuple[Backorder, ...]:
+    """The rows that a change of the order changes: quantities, and ranks when the urgency changed."""
+    was, content = before.content, after.content
     if content is None or after.backordered_since is None:
         return ()
     if was is content and before.segments is after.segments:

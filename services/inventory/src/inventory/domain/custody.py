@@ -41,7 +41,7 @@ def assigned(
     `express`: the event came on the express lane."""
     if (decision := plain.reserve(order, event, world, because)) is not None:
         return decision
-    desk = Desk(_learn(order, event, world), world, because)
+    desk = Desk(_learn(order, event), world, because)
     if order.ended:
         return Decision(desk.order, outcome=Outcome.ALREADY_DONE)
     if express and event.urgency.revision > order.assigned > 0:
@@ -52,29 +52,26 @@ def assigned(
     return desk.done()
 
 
-def _learn(order: Order, event: PriorityAssigned, world: World) -> Order:
+def _learn(order: Order, event: PriorityAssigned) -> Order:
     """Content of the highest order version, urgency of the highest revision; both only rise."""
-    known = world.contents.get(order.order_id)
+    known = order.content
+    newer = known is None or event.order_version > known.order_version
+    learnt: dict[str, object] = {}
     if known is None:
-        world.contents[order.order_id] = Content(
-            order_id=order.order_id,
-            order_version=event.order_version,
-            brief=event.brief,
-            lines=goods_of(event.lines),
-            urgency=event.urgency,
+        learnt["content"] = Content(
+            order_version=event.order_version, brief=event.brief, lines=goods_of(event.lines), urgency=event.urgency
         )
     else:
         changes: dict[str, object] = {}
-        if event.order_version > known.order_version:
+        if newer:
             kept = {line.line: line for line in (*known.lines, *goods_of(event.lines))}
             lines = tuple(kept[n] for n in sorted(kept))
             changes.update(order_version=event.order_version, brief=event.brief, lines=lines)
         if event.urgency.revision > known.urgency.revision:
             changes["urgency"] = event.urgency
         if changes:
-            world.contents[order.order_id] = known.put(**changes)
-    learnt: dict[str, object] = {}
-    if known is None or event.order_version > known.order_version:
+            learnt["content"] = known.put(**changes)
+    if newer:
         learnt["lines"] = order.lines | {line.line: line.sku for line in event.lines}
     if event.urgency.revision > order.assigned:
         learnt["assigned"] = event.urgency.revision
@@ -262,7 +259,7 @@ def ended(order: Order, how: str) -> Decision[Order]:
 
 def fill(order: Order, skus: set[str], world: World, because: Because) -> Decision[Order]:
     """Free stock came: serve this order's backordered units of these SKUs, then let shipping start by itself (D5)."""
-    content = world.contents.get(order.order_id)
+    content = order.content
     if order.ended or content is None:
         return already_done(order)
     desk = Desk(order, world, because)

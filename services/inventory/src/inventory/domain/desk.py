@@ -36,7 +36,7 @@ class Desk:
 
     def __init__(self, order: Order, world: World, because: Because) -> None:
         self.order, self.world, self.because = order, world, because
-        self.content = world.contents.get(order.order_id)
+        self.content = order.content
         self.stock, self.now = world.stock, world.now
         self._before = order
         self._events: list[Event] = []

@@ -1,8 +1,6 @@
 """What inventory remembers of one order: where each of its units is, who asked for what, and what was announced.
 
-Units that appear in no segment were never seen here: they can only be upstream (custody.py, ``unseen``). What was ordered
-by whom and how urgent it is (`Content`) is kept beside it: it is written once and read only to source or announce, while
-the order changes with each outcome.
+Units that appear in no segment were never seen here: they can only be upstream (custody.py, ``unseen``).
 """
 
 from __future__ import annotations
@@ -93,7 +91,6 @@ class Content(Value):
     """What an order is, as PriorityAssigned brought it: the newest version, the newest urgency. Of its lines, what names
     and finds the goods."""
 
-    order_id: str
     order_version: int
     brief: OrderBrief
     lines: tuple[LineGoods, ...]
@@ -125,6 +122,7 @@ class Order(Value):
     sourced: tuple[str, ...] = ()  # why each sourcing chose what it chose (D3), newest last
     f_count: int = 0
     t_count: int = 0
+    content: Content | None = None  # none before the first PriorityAssigned
 
     # -- units
 

@@ -23,10 +23,16 @@ def decide(order: Order, event: PriorityAssigned | Packed, world: World, because
         return None  # judged where the shelves are locked
 
 
+def unheard_of(order: Order) -> bool:
+    """Whether nothing that matters to its sourcing was heard of an order."""
+    told = order.lines or order.segments or order.holds or order.ended or order.settled or order.content
+    return not told
+
+
 def reserve(order: Order, event: PriorityAssigned, world: World, because: Because) -> Decision[Order] | None:
-    """An order of which nothing was heard before, whose nearest warehouse has everything, and nobody waits for it:
+    """An order that was unheard of, whose nearest warehouse has everything, and nobody waits for it:
     learnt, sourced and announced."""
-    if order.lines or order.segments or order.holds or order.ended or order.settled or order.order_id in world.contents:
+    if not unheard_of(order):
         return None
     lines, stock, brief, urgency = event.lines, world.stock, event.brief, event.urgency
     skus = {line.line: line.sku for line in lines}
@@ -41,9 +47,6 @@ def reserve(order: Order, event: PriorityAssigned, world: World, because: Becaus
         part = _units_of_line(line.line, line.quantity)
         stock.move(because, line.sku, home, Bucket.FREE, Bucket.ALLOCATED, part)
     goods = goods_of(lines)
-    world.contents[order.order_id] = Content(
-        order_id=order.order_id, order_version=event.order_version, brief=brief, lines=goods, urgency=urgency
-    )
     units, now = event.units, world.now
     made = FulfilmentOrder(
         fulfilment_order_id=f"{order.order_id}-F1", warehouse_id=home, units=units, at=now, complete=True
@@ -55,6 +58,7 @@ def reserve(order: Order, event: PriorityAssigned, world: World, because: Becaus
         sourced=(f"{len(units)} from {home}: {nearest.distance:g} points",),
         f_count=1,
         fulfilment_orders=(made,),
+        content=Content(order_version=event.order_version, brief=brief, lines=goods, urgency=urgency),
     )
     reserved = StockReserved(
         order_id=order.order_id,

@@ -8,9 +8,8 @@ that does not add up names the event that leaked. The movements of one shelf in 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -141,7 +140,7 @@ class Movements(Value):
     @property
     def orders(self) -> str:
         """The orders it is about, for finding the rows of one."""
-        return " ".join(dict.fromkeys(c.order_id for c in self.changes if c.order_id is not None))
+        return " ".join(dict.fromkeys([c.order_id for c in self.changes if c.order_id is not None]))
 
     def each(self) -> Iterator[Movement]:
         """Its movements one by one."""
@@ -163,14 +162,40 @@ class Movements(Value):
             )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Because:
-    """Why shelves change: what goes on every movement of one decision."""
+    """Why shelves change: what goes on every movement of one decision. Nobody changes one (see `Envelope`)."""
 
     cause: str
     cause_id: str
     at: Moment
     order_id: str | None = None
+
+
+@dataclass(slots=True)
+class Touched:
+    """A shelf that decisions look at or change: as it was, its fields as they are by now, its changes in their order."""
+
+    shelf: Shelf
+    level: dict[str, Any]
+    changes: list[Change] = field(default_factory=list)
+    at: Moment | None = None  # of the first change
+
+    def moved(self, bucket: str) -> int:
+        """By how much a bucket differs from what it was."""
+        return self.level[bucket] - getattr(self.shelf, bucket)  # type: ignore[no-any-return]
+
+    def after(self) -> Shelf:
+        """The shelf as it is by now."""
+        if self.changes:
+            self.level.update(seq=self.shelf.seq + len(self.changes), dirty=True)
+        return Shelf(**self.level)
+
+    def row(self) -> Movements:
+        """Its movements without what only the locked shelf knows."""
+        shelf = self.shelf
+        assert self.at is not None, "it has changes"
+        return Movements(sku=shelf.sku, warehouse_id=shelf.warehouse_id, at=self.at, changes=tuple(self.changes))
 
 
 class StockBook:
@@ -180,40 +205,38 @@ class StockBook:
 
     def __init__(self, shelves: Mapping[ShelfKey, Shelf]) -> None:
         self._before: dict[ShelfKey, Shelf] = dict(shelves)
-        self._levels: dict[ShelfKey, dict[str, Any]] = {}
-        self._changes: dict[ShelfKey, list[Change]] = {}
-        self._at: dict[ShelfKey, Moment] = {}
+        self._touched: dict[ShelfKey, Touched] = {}
 
-    def _level(self, key: ShelfKey) -> dict[str, Any]:
-        """The fields of a shelf that is about to change."""
-        level = self._levels.get(key)
-        if level is None:
+    def _touch(self, key: ShelfKey) -> Touched:
+        """A shelf that is about to change."""
+        touched = self._touched.get(key)
+        if touched is None:
             shelf = self._before.get(key)
             if shelf is None:
                 raise Illegal(f"shelf {key} was not loaded for this decision")
-            level = self._levels[key] = asdict(shelf)
-        return level
+            touched = self._touched[key] = Touched(shelf, asdict(shelf))
+        return touched
 
     def free(self, sku: str, warehouse_id: str) -> int:
         """Free pieces now; 0 for a shelf that does not exist."""
         key = (sku, warehouse_id)
-        level = self._levels.get(key)
-        if level is not None:
-            return level["free"]  # type: ignore[no-any-return]
+        touched = self._touched.get(key)
+        if touched is not None:
+            return touched.level["free"]  # type: ignore[no-any-return]
         shelf = self._before.get(key)
         return shelf.free if shelf else 0
 
     def count(self, sku: str, warehouse_id: str, bucket: Bucket) -> int:
         """Pieces in a bucket now."""
-        return self._level((sku, warehouse_id))[bucket]  # type: ignore[no-any-return]
+        return self._touch((sku, warehouse_id)).level[bucket]  # type: ignore[no-any-return]
 
     def backordered(self, sku: str, warehouses: Iterable[str]) -> int:
         """Backordered pieces of a SKU over these warehouses."""
         total = 0
         for warehouse_id in warehouses:
             key = (sku, warehouse_id)
-            if key in self._levels:
-                total += self._levels[key]["backordered"]
+            if key in self._touched:
+                total += self._touched[key].level["backordered"]
             elif key in self._before:
                 total += self._before[key].backordered
         return total
@@ -222,8 +245,8 @@ class StockBook:
         self, because: Because, sku: str, warehouse_id: str, changes: Mapping[Bucket, int], units: Units = NO_UNITS
     ) -> None:
         """Apply signed changes to one shelf and write its movement. Raises `Illegal` when a bucket would go negative."""
-        key = (sku, warehouse_id)
-        level = self._level(key)
+        touched = self._touch((sku, warehouse_id))
+        level = touched.level
         for bucket, delta in changes.items():
             value = level[bucket] + delta
             # A shelf may write off more than was booked on it: transferred goods were booked where they came in.
@@ -232,69 +255,58 @@ class StockBook:
             level[bucket] = value
             if bucket is Bucket.FREE and delta > 0:
                 level["fill_wanted"] = True
-        self._note(key, level, because, {bucket.value: delta for bucket, delta in changes.items()}, units)
+        self._note(touched, because, {bucket.value: delta for bucket, delta in changes.items()}, units)
 
-    def _note(
-        self, key: ShelfKey, level: dict[str, Any], because: Because, buckets: dict[str, int], units: Units
-    ) -> None:
-        level["seq"] += 1
-        level["dirty"] = True
-        change = Change(
-            cause=because.cause, cause_id=because.cause_id, buckets=buckets, order_id=because.order_id, units=units
+    def _note(self, touched: Touched, because: Because, buckets: dict[str, int], units: Units) -> None:
+        if not touched.changes:
+            touched.at = because.at
+        touched.changes.append(
+            Change(
+                cause=because.cause, cause_id=because.cause_id, buckets=buckets, order_id=because.order_id, units=units
+            )
         )
-        changes = self._changes.get(key)
-        if changes is None:
-            self._changes[key], self._at[key] = [change], because.at
-        else:
-            changes.append(change)
 
     def move(self, because: Because, sku: str, warehouse_id: str, source: Bucket, target: Bucket, units: Units) -> None:
         """Move the goods of these units between two buckets of one shelf."""
-        key, n = (sku, warehouse_id), len(units)
-        level = self._level(key)
-        left, grown = level[source] - n, level[target] + n
+        touched, n = self._touch((sku, warehouse_id)), len(units)
+        level, from_, to = touched.level, source._value_, target._value_  # plain texts: quicker than members as keys
+        left = level[from_] - n
         if left < 0:
             raise Illegal(f"{source} of {sku} in {warehouse_id} would be {left}: {because.cause}")
-        level[source], level[target] = left, grown
+        level[from_] = left
+        level[to] += n
         if target is Bucket.FREE:
             level["fill_wanted"] = True
-        self._note(key, level, because, {source.value: -n, target.value: n}, units)
+        self._note(touched, because, {from_: -n, to: n}, units)
 
     def want_fill(self, sku: str, warehouse_id: str) -> None:
         """Ask for a fill of this SKU although no stock came free here."""
-        self._level((sku, warehouse_id))["fill_wanted"] = True
+        self._touch((sku, warehouse_id)).level["fill_wanted"] = True
 
     def clear_fill(self, sku: str, warehouse_id: str) -> None:
         """The fill of this SKU is done: nothing waits that could be served."""
-        self._level((sku, warehouse_id))["fill_wanted"] = False
+        self._touch((sku, warehouse_id)).level["fill_wanted"] = False
 
-    @property
-    def touched(self) -> list[ShelfKey]:
+    def moved(self) -> list[Touched]:
         """The shelves with movements, in key order."""
-        return sorted(self._changes)
-
-    def delta(self, key: ShelfKey) -> dict[str, int]:
-        """What moved on a shelf, by bucket, all changes together."""
-        total: Counter[str] = Counter()
-        for change in self._changes[key]:
-            total.update(change.buckets)
-        return total
+        return [touched for _, touched in sorted(self._touched.items(), key=_first) if touched.changes]
 
     def rebase(self, shelves: Mapping[ShelfKey, Shelf]) -> bool:
         """Make the movements start from these shelves instead of those they were decided on. False when one of them is not
         possible there: then what was decided does not hold, and nothing of this book may be saved."""
-        for key in self.touched:
+        for moved in self.moved():
+            key = (moved.shelf.sku, moved.shelf.warehouse_id)
             shelf = shelves.get(key)
             if shelf is None:
                 return False
-            if shelf == self._before[key]:
+            if shelf == moved.shelf:
                 continue
             self._before[key] = shelf
-            self._levels.pop(key)
-            moved = self._changes.pop(key)
+            del self._touched[key]
+            assert moved.at is not None, "it has changes"
             try:
-                for change in moved:
-                    because = Because(change.cause, change.cause_id, self._at[key], change.order_id)
+                for change in moved.changes:
+                    because = Because(change.cause, change.cause_id, moved.at, change.order_id)
                     deltas = {Bucket(name): delta for name, delta in change.buckets.items()}
                     self.shift(because, *key, deltas, change.units)
             except Illegal:
@@ -303,20 +315,17 @@ class StockBook:
 
     def changed(self) -> list[Shelf]:
         """The shelves that differ from what was loaded."""
-        return [after for key, level in self._levels.items() if (after := Shelf(**level)) != self._before[key]]
+        return [after for touched in self._touched.values() if (after := touched.after()) != touched.shelf]
 
     def movements(self) -> list[Movements]:
         """What moved, one row per shelf."""
         rows = []
         for moved in self.moved():
-            shelf = self._before[moved.sku, moved.warehouse_id]
+            shelf = moved.shelf
             levels = {bucket.value: n for bucket in Bucket if (n := getattr(shelf, bucket.value))}
-            rows.append(moved.put(seq=shelf.seq + 1, before=levels))
+            rows.append(moved.row().put(seq=shelf.seq + 1, before=levels))
         return rows
 
-    def moved(self) -> list[Movements]:
-        """The same without what only the locked shelf knows, in key order."""
-        return [
-            Movements(sku=key[0], warehouse_id=key[1], at=self._at[key], changes=tuple(self._changes[key]))
-            for key in self.touched
-        ]
+
+def _first(item: tuple[ShelfKey, Touched]) -> ShelfKey:
+    return item[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -25,8 +25,7 @@ class Waiting:
 
 @dataclass
 class World:
-    """One transaction's surroundings. `contents` are those of its orders, as far as they are known; a decision that
-    learns a newer one replaces it. `ahead` holds, for SKUs whose free stock is contested (free and backordered at once,
+    """One transaction's surroundings. `ahead` holds, for SKUs whose free stock is contested (free and backordered at once,
     until the next fill), who waits for them."""
 
     stock: StockBook
@@ -34,7 +33,6 @@ class World:
     now: datetime
     policy: Policy = field(default_factory=Policy)
     carriers: tuple[CarrierChanged, ...] = ()
-    contents: MutableMapping[str, Content] = field(default_factory=dict)
     ahead: Mapping[str, Sequence[Waiting]] = field(default_factory=dict)
     _sites: dict[tuple[str, str | None], tuple[Site, ...]] = field(default_factory=dict)
     _regions: frozenset[str | None] | None = None  # where a warehouse is: others make no difference

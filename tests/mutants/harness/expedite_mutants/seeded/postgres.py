@@ -130,7 +130,7 @@ MUTANTS = (
         wrong="Plain orders take goods that somebody else took meanwhile, down to what the table's own check refuses.",
         attacks="D2 I1",
         file="services/inventory/src/inventory/settling.py",
-        old='      AND least({", ".join(f"t.{name}" for name in _GOODS)}) >= 0\n',
+        old='      AND least({", ".join(f"t.{name}" for name in _PLAIN)}) >= 0\n',
         new="",
     ),
     Mutant(
