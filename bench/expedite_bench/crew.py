@@ -20,7 +20,7 @@ import uvloop
 from expedite_bench.wire import Client
 
 AT_ONCE = 500
-PAUSE_S = 0.08
+PAUSE_S = 0.2
 
 
 class Crew:
