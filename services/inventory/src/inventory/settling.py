@@ -16,6 +16,7 @@ from inventory.store import MOVEMENTS, SHELVES
 
 _BUCKETS = [bucket.value for bucket in Bucket]
 _PLAIN = [bucket.value for bucket in (Bucket.FREE, Bucket.ALLOCATED, Bucket.OUT)]  # where plain decisions move goods
+_PLAIN_ONES = frozenset(_PLAIN)
 _OTHERS = [name for name in _BUCKETS if name not in _PLAIN]
 _FLAGS = ("dirty", "fill_wanted")
 _NUMBERS = (*_BUCKETS, "seq", "level_revision")
@@ -107,6 +108,12 @@ def moving(stock: StockBook, sourced: Sequence[str]) -> Closing | None:
     if not moved:
         return None
     rows = [touched.row() for touched in moved]
+    for row in rows:
+        for change in row.changes:
+            if not _PLAIN_ONES.issuperset(change.buckets):  # else goods would move that nobody is told of
+                raise ValueError(
+                    f"a plain decision moved {dict(change.buckets)} of {row.sku}: only {', '.join(_PLAIN)}"
+                )
     arguments = (
         literals.texts([row.sku for row in rows]),
         literals.texts([row.warehouse_id for row in rows]),

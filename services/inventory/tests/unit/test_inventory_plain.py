@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from expedite_events import Decision, Packed, PriorityAssigned, StockReserved, Tier
+from expedite_events import Decision, Packed, PriorityAssigned, StockReserved, Tier, Units
 from inventory.domain import custody, plain
 from inventory.domain.order import Order, new_order
-from inventory.domain.stock import Because, Shelf, StockBook
+from inventory.domain.stock import Because, Bucket, Shelf, StockBook
 from inventory.domain.world import World
+from inventory.settling import moving
 
 
 def world(inv: Any, **free: int) -> World:
@@ -76,3 +77,14 @@ def test_what_is_not_plain_goes_the_general_way(inv: Any) -> None:
     contested = world(inv, x=9)
     contested.ahead = {"x": ()}
     assert plain.reserve(new_order("o"), event, contested, because) is None
+
+
+def test_shelves_settled_without_a_lock_are_moved_plainly_or_not_at_all(inv: Any) -> None:
+    """`settle_shelves` is told of the buckets of plain decisions only: goods of others would vanish from their shelf."""
+    place = world(inv, x=5)
+    because = Because("PriorityAssigned", "1", inv.clock.now, "A")
+    place.stock.move(because, "x", "LON", Bucket.FREE, Bucket.ALLOCATED, Units.quantity(1, 2))
+    assert moving(place.stock, ["x"]) is not None
+    place.stock.shift(because, "x", "LON", {Bucket.BACKORDERED: 1})
+    with pytest.raises(ValueError, match="only free, allocated, out"):
+        moving(place.stock, ["x"])
