@@ -137,7 +137,7 @@ class Make:
     def envelope(self, event: Event, lane: Lane = Lane.STANDARD, id_: UUID | None = None) -> Envelope:
         """The event as it comes from its owner."""
         row, made = row_of(event), id_ or uuid7()
-        real = Lane.EXPRESS if row.topic_on(lane).endswith(".express") else Lane.STANDARD
+        real = row.lane_on(lane)
         return Envelope(
             id=made, service=row.owners[0], row=row, key=row.key_of(event), lane=real, event=event, time=NOW,
             correlation_id=made, causation_id=made,

@@ -252,7 +252,7 @@ class Story:
         """The event as its owner sends it."""
         row = row_of(event)
         new = uuid7()
-        lane = Lane.EXPRESS if row.topic_on(lane).endswith(".express") else Lane.STANDARD
+        lane = row.lane_on(lane)
         return Envelope(
             id=new,
             service=service or row.owners[0],

@@ -18,7 +18,7 @@ from expedite_chassis.masking import masked, masks, unmasked
 from expedite_chassis.openapi import also_answers
 from expedite_chassis.problems import FieldProblem, Problem
 from expedite_chassis.validation import field_problems
-from expedite_events import Unreadable, from_json, row_of_topic
+from expedite_events import Unreadable, row_of_topic
 from expedite_events.contract import model_of
 from expedite_events.envelope import Undecodable
 from expedite_messaging import repair
@@ -230,7 +230,7 @@ def _checked(waiting: Waiting, value: Any) -> bytes:
     try:
         row, raw = row_of_topic(topic), orjson.dumps(value)
         model_of(row.event).model_validate_json(raw)
-        about = row.key_of(from_json(row.event, raw))
+        about = row.key_of(row.read(raw))
     except ValidationError as error:
         details = [{**detail, "loc": ("body", "value", *detail["loc"])} for detail in error.errors()]
         named = field_problems(details, {"value": value})

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar, cast
 from uuid import UUID
 
-from expedite_events import Unreadable, from_json, row_of_topic
+from expedite_events import Unreadable, row_of_topic
 from expedite_events.envelope import Undecodable, decode
 from expedite_messaging.cause import RawRecord
 
@@ -240,7 +240,7 @@ def _key_in(topic: str, value: bytes) -> bytes:
     """What the event is about, for a record that came without a key."""
     try:
         row = row_of_topic(topic)
-        return row.key_of(from_json(row.event, value)).encode()
+        return row.key_of(row.read(value)).encode()
     except (KeyError, ValueError, Unreadable) as error:
         raise Undecodable(f"{type(error).__name__}: {error}") from error
 

@@ -147,7 +147,7 @@ class Story:
 def sealed(event: Event, lane: Lane = Lane.STANDARD) -> Envelope:
     """The event as it comes from its owner."""
     row = row_of(event)
-    lane = Lane.EXPRESS if row.topic_on(lane).endswith(".express") else Lane.STANDARD
+    lane = row.lane_on(lane)
     event_id = uuid7()
     return Envelope(
         id=event_id, service=row.owners[0], row=row, key=row.key_of(event), lane=lane, event=event, time=NOW,

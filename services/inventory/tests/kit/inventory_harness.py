@@ -134,7 +134,7 @@ class Harness:
 
     def envelope(self, event: Event, service: str | None = None, lane: Lane = Lane.STANDARD) -> Envelope:
         row, event_id = row_of(event), uuid7()
-        on = Lane.EXPRESS if row.topic_on(lane).endswith(".express") else Lane.STANDARD
+        on = row.lane_on(lane)
         return Envelope(
             id=event_id, service=service or row.owners[0], row=row, key=row.key_of(event), lane=on, event=event,
             time=self.clock.now, correlation_id=event_id, causation_id=event_id,

@@ -50,16 +50,18 @@ def _with(known: dict[str, V], name: str, value: V) -> dict[str, V]:
     return {**known, name: value}
 
 
+def _noted(known: dict[str, V], kind: type[V], named: str, key: str, changes: dict[str, Any]) -> dict[str, V]:
+    """With these facts about one of them, which may be new; `named` is the field its key stands in."""
+    found = known.get(key)
+    return _with(known, key, found.put(**changes) if found else kind(**{named: key}, **changes))
+
+
 def _parcel(card: Card, parcel_id: str, **changes: Any) -> Card:
-    known = card.parcels.get(parcel_id)
-    parcel = known.put(**changes) if known else Parcel(parcel_id=parcel_id, **changes)
-    return card.put(parcels=_with(card.parcels, parcel_id, parcel))
+    return card.put(parcels=_noted(card.parcels, Parcel, "parcel_id", parcel_id, changes))
 
 
 def _pick(card: Card, fulfilment_order_id: str, **changes: Any) -> Card:
-    known = card.picks.get(fulfilment_order_id)
-    pick = known.put(**changes) if known else Pick(fulfilment_order_id=fulfilment_order_id, **changes)
-    return card.put(picks=_with(card.picks, fulfilment_order_id, pick))
+    return card.put(picks=_noted(card.picks, Pick, "fulfilment_order_id", fulfilment_order_id, changes))
 
 
 def _back(card: Card, fulfilment_order_id: str, units: Units) -> Card:
@@ -68,15 +70,11 @@ def _back(card: Card, fulfilment_order_id: str, units: Units) -> Card:
 
 
 def _transfer(card: Card, transfer_id: str, **changes: Any) -> Card:
-    known = card.transfers.get(transfer_id)
-    transfer = known.put(**changes) if known else Transfer(transfer_id=transfer_id, **changes)
-    return card.put(transfers=_with(card.transfers, transfer_id, transfer))
+    return card.put(transfers=_noted(card.transfers, Transfer, "transfer_id", transfer_id, changes))
 
 
 def _ask(card: Card, request_id: str, **changes: Any) -> Card:
-    known = card.asks.get(request_id)
-    ask = known.put(**changes) if known else CancelAsk(request_id=request_id, **changes)
-    return card.put(asks=_with(card.asks, request_id, ask))
+    return card.put(asks=_noted(card.asks, CancelAsk, "request_id", request_id, changes))
 
 
 def fold(event: Event, card: Card) -> Card:
