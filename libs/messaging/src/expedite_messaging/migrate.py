@@ -33,6 +33,14 @@ from expedite_messaging.schema import FUNCTIONS, messaging_metadata
 _one_at_a_time = threading.Lock()
 # Replicas that start together must not migrate the same database at once.
 _ADVISORY_LOCK = 0x45585044
+_PROCESSES = sa.text("""
+    SELECT DISTINCT substring(application_name FROM :like) AS name FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name ~ :like ORDER BY 1
+""")
+
+
+class StillRunning(RuntimeError):
+    """A migration needs a service to itself, and processes of it are connected."""
 
 
 def async_url(url: str) -> str:
@@ -78,6 +86,18 @@ def keep_documents_as_text(op: Any, metadata: sa.MetaData) -> None:
     for table in metadata.sorted_tables:
         if "doc" in table.columns:
             op.execute(f'ALTER TABLE "{table.name}" ALTER COLUMN doc TYPE text')
+
+
+def stopped(op: Any, service: str) -> None:
+    """Refuse to go on while processes of the service use the database. For a revision after which the version before it
+    cannot work, or would write what this one takes for something else (docs/runbook/mixed-versions.md). Raises
+    `StillRunning`."""
+    names = op.get_bind().execute(_PROCESSES, {"like": f"^{service}-(?:api|standard|express)-[0-9]+"}).scalars().all()
+    if names:
+        raise StillRunning(
+            f"this step of {service}'s schema does not fit the version that runs: stop {', '.join(names)}, migrate, then "
+            "start the new version"
+        )
 
 
 def run_env(metadata: sa.MetaData) -> None:
@@ -182,6 +202,7 @@ async def _migrate(url: str, module: str, work: Callable[[Config], None]) -> Non
 
 
 __all__ = [
+    "StillRunning",
     "add_messaging_tables",
     "async_url",
     "create_collections",
@@ -191,5 +212,6 @@ __all__ = [
     "messaging_metadata",
     "plain_url",
     "run_env",
+    "stopped",
     "upgrade",
 ]

@@ -9,6 +9,7 @@ from decimal import Decimal
 
 import asyncpg
 import httpx
+import orjson
 import pytest
 
 from expedite_chassis.testing import client
@@ -16,9 +17,10 @@ from expedite_events import Address, Customer, Event, Lane, Shipped, Units, row_
 from expedite_events.envelope import Envelope
 from expedite_events.ids import uuid7
 from expedite_messaging import Tx
-from expedite_messaging.migrate import drift, upgrade
+from expedite_messaging.migrate import StillRunning, drift, upgrade
 from expedite_messaging.postgres import PostgresEngine
 from expedite_messaging.testing import create_database, drop_database, postgres_engine
+from order_intake import placing
 from order_intake.domain.content import Content
 from order_intake.domain.order import Order
 from order_intake.handlers import find_missed_products, handlers
@@ -76,6 +78,42 @@ async def test_what_a_claim_said_about_equal_content_stands_in_its_order() -> No
     finally:
         await connection.close()
         await drop_database(url)
+
+
+async def test_a_step_that_the_running_version_cannot_follow_waits_until_it_is_stopped() -> None:
+    """I2"""
+    url = await create_database("order_intake")
+    connection = await asyncpg.connect(url)
+    running = await asyncpg.connect(url, server_settings={"application_name": "order-intake-standard-1 relay standard"})
+    try:
+        await connection.execute("ALTER TABLE intake_order DROP COLUMN alike")
+        await connection.execute("UPDATE alembic_version SET version_num = '0003'")
+        with pytest.raises(StillRunning, match="order-intake-standard-1,"):
+            await asyncio.to_thread(upgrade, url, "order_intake")
+        assert await connection.fetchval("SELECT version_num FROM alembic_version") == "0003"
+        await running.close()
+        await asyncio.to_thread(upgrade, url, "order_intake")
+        assert await connection.fetchval("SELECT version_num FROM alembic_version") == "0004"
+    finally:
+        await connection.close()
+        await drop_database(url)
+
+
+async def test_an_order_of_equal_content_is_found_among_many(
+    api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A6: those of another content that came often and lately do not hide it."""
+    monkeypatch.setattr(placing, "TWINS_AT_ONCE", 2)
+    other = [{"sku": "B", "quantity": 3}]
+    first = (await api.post("/orders", json=native(reference="twin-0"))).json()
+    for n in range(5):
+        await api.post("/orders", json=native(reference=f"often-{n}", lines=other))
+    both = [native(reference="twin-1"), native(reference="often-5", lines=other)]
+    said = await api.post("/orders/bulk", content=b"\n".join(map(orjson.dumps, both)))
+    assert first["holds"] == []
+    verdicts = [orjson.loads(line) for line in said.text.splitlines()[:-1]]
+    orders = [(await api.get(f"/orders/{verdict['order_id']}")).json() for verdict in verdicts]
+    assert [[h["problem"]["code"] for h in order["holds"]] for order in orders] == [["suspected_duplicate"]] * 2
 
 
 async def test_an_order_of_equal_content_is_found(api: httpx.AsyncClient) -> None:

@@ -3,6 +3,7 @@ shelf's movements and levels has columns, so that nobody reads its document for 
 
 from alembic import op
 
+from expedite_messaging.migrate import stopped
 from inventory.settling import FUNCTIONS
 
 revision = "0005"
@@ -12,6 +13,7 @@ _EARLIER = f"settle_shelves(text[], text[], {', '.join(['bigint[]'] * 11)}, text
 
 
 def upgrade() -> None:
+    stopped(op, "inventory")
     for name in ("seq", "level_revision"):
         op.execute(f"ALTER TABLE shelf ADD COLUMN IF NOT EXISTS {name} bigint")
         op.execute(f"UPDATE shelf SET {name} = coalesce((doc::json ->> '{name}')::bigint, 0) WHERE {name} IS NULL")

@@ -3,6 +3,8 @@
 from alembic import op
 from sqlalchemy import inspect
 
+from expedite_messaging.migrate import stopped
+
 revision = "0006"
 down_revision = "0005"
 
@@ -13,6 +15,7 @@ FROM stock_content AS c WHERE c.order_id = o.order_id
 
 
 def upgrade() -> None:
+    stopped(op, "inventory")
     if inspect(op.get_bind()).has_table("stock_content"):  # not in a database that was made without it
         op.execute(_INTO_THE_ORDER)
         op.drop_table("stock_content")

@@ -2,11 +2,14 @@
 
 from alembic import op
 
+from expedite_messaging.migrate import stopped
+
 revision = "0004"
 down_revision = "0003"
 
 
 def upgrade() -> None:
+    stopped(op, "order-intake")
     op.execute("ALTER TABLE intake_order ADD COLUMN IF NOT EXISTS alike text")
     op.execute("""
         UPDATE intake_order o SET alike = c.key, doc = left(o.doc, -1) || ',"alike":' || to_json(c.key) || '}'
