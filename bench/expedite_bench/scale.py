@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from expedite_bench.bench import Bench, Figures, Size
 from expedite_bench.flow import up_to_reserved, warm_up
-from expedite_bench.ground import Ground, Invalid, told
+from expedite_bench.ground import Ground, told
 from expedite_bench.orders import order
 
 _CONSUMED = "expedite_events_consumed_total"
@@ -30,22 +30,23 @@ async def run(ground: Ground, size: Size) -> Figures:
     name = ground.name("r")
     frozen: list[str] = []
     freezing = asyncio.create_task(_freeze_in_turn(ground, service, size["frozen_s"], frozen))
-    told(f"{count:,} more, while every copy in turn is frozen for {size['frozen_s']:g} s")
+    told(f"{count:,} more, again until each copy was frozen for {size['frozen_s']:g} s")
+    shaken: list[Figures] = []
     try:
-        shaken = await up_to_reserved(ground, [order(f"{name}-{n}", ground.goods.skus) for n in range(count)])
+        while len(set(frozen)) < len(taken) and not freezing.done():
+            orders = [order(f"{name}-{len(shaken)}-{n}", ground.goods.skus) for n in range(count)]
+            shaken.append(await up_to_reserved(ground, orders))
     finally:
         freezing.cancel()
         await asyncio.wait([freezing])
     if not freezing.cancelled():
         freezing.result()
-    if not frozen:
-        raise Invalid("no copy was frozen while orders came: nothing was proved")
     return {
-        "orders": 2 * count,
+        "orders": count * (1 + len(shaken)),
         "orders_per_s": quiet["orders_per_s"],
         "events_by_copy": taken,
         "cpu_ms_per_order": quiet["cpu"]["ms_per_order"],
-        "shaken_orders_per_s": shaken["orders_per_s"],
+        "shaken_orders_per_s": round(count * len(shaken) / sum(run["seconds"] for run in shaken), 1),
         "times_frozen": len(frozen),
     }
 
@@ -84,7 +85,7 @@ BENCH = Bench(
     measures="one, two and three copies of inventory's worker: how they split the work, and that freezing each loses nothing",
     goals=(),
     run=run,
-    full={"orders": 30_000, "frozen_s": 9.0},
+    full={"orders": 30_000, "frozen_s": 18.0},
     quick={"orders": 300, "frozen_s": 0.2},
     scales=("inventory", (1, 2, 3)),
 )
