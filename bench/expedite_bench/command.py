@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from expedite_bench.bench import Bench, Figures, medians
 from expedite_bench.catalogue import BENCHES
 from expedite_bench.ground import UNPACED, WORN_GB, Invalid, opened, told
 from expedite_local.errors import LocalError
+from expedite_local.services import select
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,23 @@ def run(options: Options) -> int:
         size[counted] = options.orders
     if options.json_file is not None and options.json_file.is_dir():
         raise LocalError(f"--json takes a file, and {options.json_file} is a folder")
+    services = [service.name for service in select(bench.services)]
+    if options.scale is not None and options.scale[0] not in services:
+        raise LocalError(f"{bench.name} runs {', '.join(services)}; --scale takes one of them")
+    _profilable(options.profile, services)
     try:
         return asyncio.run(_cancelled_by_sigterm(_run(bench, size, options)))
     except Invalid as error:
         print(f"\nINVALID: {error}")
         return 1
+
+
+def _profilable(names: Sequence[str], services: Sequence[str]) -> None:
+    """Raises LocalError for what is no process of these services: any other would be ended by the signal to begin."""
+    processes = [f"{service}-{role}" for service in services for role in ("api", "standard", "express")]
+    for name in names:
+        if name not in services and re.sub(r"-\d+$", "", name) not in processes:
+            raise LocalError(f"there is no process {name!r} to profile; there are {', '.join(processes)}")
 
 
 async def _cancelled_by_sigterm(work: Coroutine[Any, Any, int]) -> int:

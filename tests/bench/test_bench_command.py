@@ -38,6 +38,12 @@ def test_without_a_name_every_bench_is_listed_with_what_it_must_reach() -> None:
         (Options(name="sage"), "there is no bench 'sage'; there are saga, express"),
         (Options(name="timers", orders=50), "timers takes no --orders"),
         (Options(name="saga", json_file=Path("/")), "--json takes a file"),
+        (
+            Options(name="saga", profile=("inventory-standard", "carriers")),
+            "no process 'carriers' to profile; there are order",
+        ),
+        (Options(name="saga", profile=("inventory-standard-x",)), "no process 'inventory-standard-x'"),
+        (Options(name="intake", scale=("notifier", (1, 2))), "intake runs order-intake, .*; --scale takes one of them"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_the_choices(options: Options, said: str) -> None:
