@@ -15,7 +15,7 @@ from expedite_bench.bench import Bench, Figures, medians
 from expedite_bench.catalogue import BENCHES
 from expedite_bench.ground import UNPACED, WORN_GB, Invalid, opened, told
 from expedite_local.errors import LocalError
-from expedite_local.services import select
+from expedite_local.services import ROLES, select
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def run(options: Options) -> int:
 
 def _profilable(names: Sequence[str], services: Sequence[str]) -> None:
     """Raises LocalError for what is no process of these services: any other would be ended by the signal to begin."""
-    processes = [f"{service}-{role}" for service in services for role in ("api", "standard", "express")]
+    processes = [f"{service}-{role}" for service in services for role in ROLES]
     for name in names:
         if name not in services and re.sub(r"-\d+$", "", name) not in processes:
             raise LocalError(f"there is no process {name!r} to profile; there are {', '.join(processes)}")

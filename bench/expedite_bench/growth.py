@@ -101,7 +101,7 @@ async def _templates(ground: Ground) -> tuple[list[Template], list[Template]]:
 
 async def _ask_board(ground: Ground, each: int) -> Figures:
     """Milliseconds by query, over HTTP, a few people looking at once; `each` times, so that one moment in which both of
-    them wait (the first look reads rows from the disk that copying pushed out of memory) is not a hundredth of it."""
+    them wait (say, for rows that copying pushed out of memory) is not a hundredth of it."""
     url, key = ground.snapshot.urls["control-tower"], ground.snapshot.api_keys["operator"]
     some = await ground.books.value("control-tower", _ONE, MARK)
     queries = QUERIES | {"one order": f"/api/orders/{some}", "search": f"/api/board?q={some}"}
