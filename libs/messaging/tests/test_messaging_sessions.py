@@ -61,6 +61,25 @@ async def test_who_is_urgent_finds_sessions_that_are_ready(world: OnPostgres, mo
         await engine.close()
 
 
+async def test_a_session_that_ends_between_two_statements_has_its_transaction_run_again(world: OnPostgres) -> None:
+    """I3, I4: the driver refuses the next statement before it is sent; no event is parked for that."""
+    runs = 0
+
+    async def work(tx: Tx) -> int:
+        nonlocal runs
+        runs += 1
+        if runs == 1:
+            mine: Any = tx.session.connection  # type: ignore[attr-defined]
+            await world.sql("SELECT pg_terminate_backend($1)", mine.get_server_pid())
+            async with asyncio.timeout(5):
+                while mine._con is not None:  # noqa: ASYNC110 - until the pool has taken it back
+                    await asyncio.sleep(0.01)
+        return len(await tx.session.fetch(SHELVES, ["S1"], False))
+
+    assert await world.engine.transact(["A"], work) == 0
+    assert runs == 2
+
+
 async def test_what_we_ask_wrongly_is_no_bad_weather(world: OnPostgres) -> None:
     """P11: a statement with missing parameters is a bug: told at once, not tried again for ever."""
 
@@ -71,7 +90,7 @@ async def test_what_we_ask_wrongly_is_no_bad_weather(world: OnPostgres) -> None:
         return len(await tx.session.fetch(SHELVES, [], False))
 
     with pytest.raises(asyncpg.InterfaceError):
-        await world.engine.transact(["A"], lambda tx: calling(wrong(tx)))
+        await world.engine.transact(["A"], lambda tx: calling(wrong, tx))
     assert await world.engine.read(nothing) == 0, "no keys: no rows"
 
 
@@ -92,7 +111,7 @@ async def test_what_fails_for_now_is_counted(world: OnPostgres) -> None:
 
     before = metrics.DATABASE_FAILURES.labels("disk")._value.get()
     with pytest.raises(Transient):
-        await calling(full())
+        await calling(full)
     assert metrics.DATABASE_FAILURES.labels("disk")._value.get() == before + 1
 
 

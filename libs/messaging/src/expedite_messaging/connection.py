@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, TypeVar
 
@@ -93,10 +93,11 @@ def kind_of(error: BaseException) -> str:
     return "away"
 
 
-async def calling(work: Awaitable[R]) -> R:
-    """Await a call to the database; what passes by itself becomes `Transient`."""
+async def calling(function: Callable[..., Awaitable[R]], *args: Any, **options: Any) -> R:
+    """Call the database; what passes by itself becomes `Transient`. The call itself is made here: a session that ended since its
+    last statement refuses it before there is anything to await."""
     try:
-        return await work
+        return await function(*args, **options)
     except Exception as error:
         if passes(error):
             metrics.DATABASE_FAILURES.labels(kind_of(error)).inc()
@@ -238,24 +239,23 @@ class Connections:
     async def fetch(self, sql: str, *args: Any) -> list[Any]:
         """Run one statement outside any transaction. Raises `Transient` for what passes."""
         async with self.connection() as raw:
-            rows: list[Any] = await calling(raw.fetch(sql, *args))
+            rows: list[Any] = await calling(raw.fetch, sql, *args)
             return rows
 
     async def dedicated(self, purpose: str, **settings: str) -> Any:
         """A connection of its own, for session locks and LISTEN. The caller closes it."""
         self.silence.begin()
         connection = await calling(
-            asyncpg.connect(
-                self.url,
-                timeout=5,
-                command_timeout=COMMAND_TIMEOUT_S,
-                connection_class=self.silence.connection_class,
-                server_settings={
-                    **_SETTINGS,
-                    "application_name": f"{self.application} {purpose}"[:63],
-                    **settings,
-                },
-            )
+            asyncpg.connect,
+            self.url,
+            timeout=5,
+            command_timeout=COMMAND_TIMEOUT_S,
+            connection_class=self.silence.connection_class,
+            server_settings={
+                **_SETTINGS,
+                "application_name": f"{self.application} {purpose}"[:63],
+                **settings,
+            },
         )
         _keep_alive(connection)
         return connection

@@ -30,7 +30,7 @@ async def keep_partitions(engine: Engine) -> None:
     """Make the partitions of the next days, drop those past their retention."""
     assert isinstance(engine, PostgresEngine)
     async with engine.connections.connection() as raw:
-        made, dropped = await calling(maintain(raw))
+        made, dropped = await calling(maintain, raw)
     if made or dropped:
         log.info("partitions", made=made, dropped=dropped)
 
@@ -104,7 +104,7 @@ class JobRunner:
             if self._connection is None or self._connection.is_closed():
                 self._connection = await self.engine.connections.dedicated("jobs")
             try:
-                return await calling(self._connection.fetchval(sql, *args))
+                return await calling(self._connection.fetchval, sql, *args)
             except Transient:  # whether the session got or kept a lock is not known: it must not live on with it
                 self._drop()
                 raise

@@ -112,9 +112,9 @@ class PostgresEngine(Engine):
             session = self.session_type(raw, self.handoff, self.newness)
             try:
                 if write:
-                    await calling(raw.execute(self._begin_write))
+                    await calling(raw.execute, self._begin_write)
                 else:
-                    await calling(raw.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"))
+                    await calling(raw.execute, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
                     await session.look()
                 yield session
             except BaseException:
@@ -131,7 +131,7 @@ class PostgresEngine(Engine):
         except Exception as error:
             if not lost(error):
                 await _rollback(raw)
-                await calling(_raising(error))
+                await calling(_raising, error)
             abandon(raw)
             # The answer was lost, not the commit: ask what became of it (P39).
             if xact is None or not await self._committed(xact, session.proof):

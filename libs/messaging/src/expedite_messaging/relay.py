@@ -151,7 +151,7 @@ class Relay:
             await producer.start()
             # From now on it counts as one who shares the work: others give it its part.
             name = f"{self.engine.connections.application} {_PURPOSE[self.lane]}"
-            await calling(connection.fetchval("SELECT set_config('application_name', $1, false)", name))
+            await calling(connection.fetchval, "SELECT set_config('application_name', $1, false)", name)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(uninterrupted(self._keep_alive(connection, sql)))
                 tasks.create_task(uninterrupted(self._publish_all(connection, sql, producer, woken)))
@@ -185,7 +185,7 @@ class Relay:
             await asyncio.sleep(QUIET_S / 2)
             if time.monotonic() - self._said_at > QUIET_S:
                 async with sql:
-                    await calling(connection.fetchval("SELECT 1"))
+                    await calling(connection.fetchval, "SELECT 1")
                 self._said_at = time.monotonic()
 
     async def _publish_all(
@@ -236,7 +236,7 @@ class Relay:
             WHERE id > $2 AND id NOT IN ({sent}) AND key <> ALL($3::text[]) {mine} ORDER BY id LIMIT $4
         """
         arguments = [literals.numbers(acked), floor, self._blocked_now(), limit if shards else 0]
-        rows: list[Any] = await calling(connection.fetch(statement, *arguments, *([shards] if mine else [])))
+        rows: list[Any] = await calling(connection.fetch, statement, *arguments, *([shards] if mine else []))
         self._said_at = time.monotonic()
         self._steps += 1
         return rows
@@ -249,26 +249,26 @@ class Relay:
 
     async def _balance(self, connection: Any) -> None:
         """Own a fair share of the shards among the relays alive; ownership is a lock of this very connection."""
-        members = await calling(connection.fetchval(_COUNT_MEMBERS, _PURPOSE[self.lane]))
+        members = await calling(connection.fetchval, _COUNT_MEMBERS, _PURPOSE[self.lane])
         share = -(-SHARDS // max(members, 1))
         if len(self.shards) > share:
             extra = sorted(self.shards)[share:]
             await calling(
-                connection.fetch(
-                    "SELECT pg_advisory_unlock($1, s) FROM unnest($2::int[]) AS s", _LOCKS[self.lane], extra
-                )
+                connection.fetch,
+                "SELECT pg_advisory_unlock($1, s) FROM unnest($2::int[]) AS s",
+                _LOCKS[self.lane],
+                extra,
             )
             self.shards -= set(extra)
         elif len(self.shards) < share:
             wanted = [s for s in range(SHARDS) if s not in self.shards]
             random.shuffle(wanted)
             taken = await calling(
-                connection.fetch(
-                    "SELECT s FROM unnest($2::int[]) AS s WHERE pg_try_advisory_lock($1, s) LIMIT $3",
-                    _LOCKS[self.lane],
-                    wanted,
-                    share - len(self.shards),
-                )
+                connection.fetch,
+                "SELECT s FROM unnest($2::int[]) AS s WHERE pg_try_advisory_lock($1, s) LIMIT $3",
+                _LOCKS[self.lane],
+                wanted,
+                share - len(self.shards),
             )
             self.shards |= {row[0] for row in taken}
         metrics.SHARDS_OWNED.labels(*self._labels).set(len(self.shards))

@@ -57,8 +57,8 @@ class SlotGuard:
         heard = set()
         connection = await self.engine.connections.dedicated(f"slot {self.name}", idle_session_timeout="15s")
         try:
-            while not await calling(connection.fetchval("SELECT pg_try_advisory_lock($1, $2)", *lock)):
-                heard.add(await calling(connection.fetchval(_HOLDER, *lock)))
+            while not await calling(connection.fetchval, "SELECT pg_try_advisory_lock($1, $2)", *lock):
+                heard.add(await calling(connection.fetchval, _HOLDER, *lock))
                 lives = len(heard - {None}) > 2  # it said something twice while we waited
                 if lives or loop.time() > deadline:
                     raise SlotTaken(
@@ -75,7 +75,7 @@ class SlotGuard:
         while True:
             await asyncio.sleep(SLOT_PING_S)
             try:
-                await calling(self._connection.fetchval("SELECT 1"))
+                await calling(self._connection.fetchval, "SELECT 1")
             except Transient:
                 self.release()
                 while True:

@@ -165,12 +165,12 @@ class PostgresSession(PostgresRepair, DeliverySession):
         self.ending = [*calls, "COMMIT"]
 
     async def _fetch(self, sql: str, *args: Any) -> list[Any]:
-        rows: list[Any] = await calling(self.connection.fetch(sql, *args))
+        rows: list[Any] = await calling(self.connection.fetch, sql, *args)
         return rows
 
     async def _execute(self, sql: str, *args: Any) -> None:
         # `fetch`, not `execute`: it keeps the prepared statement.
-        await calling(self.connection.fetch(sql, *args))
+        await calling(self.connection.fetch, sql, *args)
 
     async def _insert(self, as_new: str, otherwise: str, *args: Any) -> list[Any] | None:
         """Rows that are nearly always new, see `Newness`; None when all of them were. Raises `Transient` when one was there."""
