@@ -87,7 +87,7 @@ def test_failpoints_stand_around_what_they_are_named_after() -> None:
     wrapped = {
         LaneConsumer._deliver: "records, generation",
         PostgresEngine._commit: "raw, session",
-        Relay._send: "producer, rows",
+        Relay._send: "producer, bundles",
     }
     for method, arguments in wrapped.items():
         assert ", ".join(list(inspect.signature(method).parameters)[1:]) == arguments, method.__qualname__

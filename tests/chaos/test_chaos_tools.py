@@ -33,6 +33,7 @@ from expedite_local.child import ProcessSpec
 from expedite_local.clock import now
 from expedite_local.kafka import KafkaServer
 from expedite_messaging.admin import ensure_topics, read_topics
+from expedite_messaging.bundles import Bundle
 from expedite_messaging.cause import RawRecord
 from expedite_messaging.kafka import _decoded
 
@@ -286,13 +287,13 @@ print(to_json(OrderBrief(channel="web", placed_at=now(), customer=customer, gift
 
 
 def test_a_shuffled_relay_keeps_the_order_of_each_key() -> None:
-    rows = [{"id": n, "key": f"order-{n % 4}"} for n in range(40)]
-    found = altered.mixed(rows, random.Random(1))
-    assert found != rows
-    assert sorted(r["id"] for r in found) == list(range(40))
-    for key in {r["key"] for r in rows}:
-        ids = [r["id"] for r in found if r["key"] == key]
-        assert ids == sorted(ids)
+    bundles = [Bundle(n, n % 4, []) for n in range(40)]
+    found = altered.mixed(bundles, random.Random(1))
+    assert found != bundles
+    assert sorted(b.number for b in found) == list(range(40))
+    for shard in range(4):
+        numbers = [b.number for b in found if b.shard == shard]
+        assert numbers == sorted(numbers)
 
 
 def test_alterations_replace_what_they_name() -> None:

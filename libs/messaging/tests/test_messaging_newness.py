@@ -53,7 +53,7 @@ async def test_an_effect_that_is_known_stays_as_it_is(world: OnPostgres, doubted
         world.engine.newness.doubt()
     await world.deliver(tracked("A", "effect-1"), tracked("A", "effect-2"))
     await world.deliver(tracked("A", "effect-3"), tracked("B", "effect-1"))
-    rows = await world.sql("SELECT subject, data ->> 'word' AS word FROM effect ORDER BY subject")
+    rows = await world.sql("SELECT subject, data::json ->> 'word' AS word FROM effect ORDER BY subject")
     assert [tuple(row) for row in rows] == [("A-call", "effect-1"), ("B-call", "effect-1")]
     await world.perform_all()
     assert len(world.world.performed) == 2

@@ -104,8 +104,8 @@ def failpoints() -> None:
             passing("before-offsets")
         return done
 
-    async def sending(self: Any, producer: Any, rows: Any) -> Any:
-        acked, broken = await send(self, producer, rows)
+    async def sending(self: Any, producer: Any, bundles: Any) -> Any:
+        acked, broken = await send(self, producer, bundles)
         if acked:
             passing("before-delete")
         return acked, broken
@@ -120,11 +120,11 @@ def twice() -> None:
 
     send = Relay._send
 
-    async def sending(self: Any, producer: Any, rows: Any) -> Any:
-        acked, broken = await send(self, producer, rows)
+    async def sending(self: Any, producer: Any, bundles: Any) -> Any:
+        acked, broken = await send(self, producer, bundles)
         if broken is None:
             there = set(acked)
-            _, broken = await send(self, producer, [row for row in rows if row["id"] in there])
+            _, broken = await send(self, producer, [bundle for bundle in bundles if bundle.number in there])
         return acked, broken
 
     Relay._send = sending  # type: ignore[method-assign]
@@ -135,20 +135,20 @@ def shuffled() -> None:
 
     send, rnd = Relay._send, random.Random("shuffled")
 
-    async def sending(self: Any, producer: Any, rows: Any) -> Any:
-        return await send(self, producer, mixed(rows, rnd))
+    async def sending(self: Any, producer: Any, bundles: Any) -> Any:
+        return await send(self, producer, mixed(bundles, rnd))
 
     Relay._send = sending  # type: ignore[method-assign]
 
 
-def mixed(rows: Sequence[Any], rnd: random.Random) -> list[Any]:
-    """The rows with their keys interleaved at random, each key's rows in their order."""
-    waiting: dict[str, list[Any]] = defaultdict(list)
-    for row in reversed(rows):
-        waiting[row["key"]].append(row)
-    turns = [row["key"] for row in rows]
+def mixed(bundles: Sequence[Any], rnd: random.Random) -> list[Any]:
+    """The bundles with their shards interleaved at random, each shard's bundles, and so each key's events, in their order."""
+    waiting: dict[int, list[Any]] = defaultdict(list)
+    for bundle in reversed(bundles):
+        waiting[bundle.shard].append(bundle)
+    turns = [bundle.shard for bundle in bundles]
     rnd.shuffle(turns)
-    return [waiting[key].pop() for key in turns]
+    return [waiting[shard].pop() for shard in turns]
 
 
 def unguarded() -> None:

@@ -35,6 +35,7 @@ from expedite_local.home import Home
 from expedite_local.mail import Keeper
 from expedite_local.state import State
 from expedite_messaging import EffectCall, RawRecord, Root, Tx
+from expedite_messaging.bundles import unpacked
 from expedite_messaging.clock import anchor
 from expedite_messaging.effects import EffectWorker
 from expedite_messaging.kafka import group_of
@@ -144,11 +145,12 @@ class Builder:
         found: list[RawRecord] = []
         for engine in self.engines.values():
             for table in ("outbox", "outbox_express"):
-                rows = await engine.connections.fetch(f"DELETE FROM {table} RETURNING id, topic, key, value, headers")
-                for row in sorted(rows, key=lambda r: r["id"]):
-                    at, self.offsets[row["topic"]] = self.offsets[row["topic"]], self.offsets[row["topic"]] + 1
-                    headers = tuple(wire_headers(row["headers"], row["id"]))
-                    found.append(RawRecord(row["topic"], row["key"].encode(), row["value"], headers, 0, at))
+                rows = await engine.connections.fetch(f"DELETE FROM {table} RETURNING id, shard, body")
+                for bundle in sorted([unpacked(*row) for row in rows], key=lambda b: b.number):
+                    for event in bundle.events:
+                        at, self.offsets[event.topic] = self.offsets[event.topic], self.offsets[event.topic] + 1
+                        headers = tuple(wire_headers(event.headers, bundle.number + event.place))
+                        found.append(RawRecord(event.topic, event.key.encode(), event.value, headers, 0, at))
         by_topic: dict[str, list[RawRecord]] = defaultdict(list)
         for record in found:
             by_topic[record.topic].append(record)

@@ -17,6 +17,7 @@ from expedite_events.ids import uuid7
 from expedite_local.audit.finding import Finding
 from expedite_local.home import Home
 from expedite_messaging import RawRecord
+from expedite_messaging.bundles import Bundle, Emitted, packed
 
 Damaged = Callable[..., Any]
 
@@ -75,10 +76,9 @@ async def test_an_event_somebody_never_took_in(house: Any, damaged: Damaged) -> 
 async def test_an_event_left_in_the_outbox(house: Any, damaged: Damaged) -> None:
     """I4, I10: at rest the outboxes are empty."""
     event_id = uuid7()
-    left = (
-        "INSERT INTO outbox_express (id, shard, topic, key, event_id, headers, value) "
-        f"VALUES (1, 0, 'CancelRequested.express', 'x', '{event_id}', '[]', '{{}}')"
-    )
+    headers = b"ce_id\0" + str(event_id).encode()
+    body = packed(Bundle(1, 0, [Emitted(0, "CancelRequested.express", "x", headers, b"{}")]))
+    left = f"INSERT INTO outbox_express (id, shard, events, body) VALUES (1, 0, 1, '\\x{body.hex()}')"
     found = await house.check(order_intake=await damaged("order-intake", left))
     assert reds(found) == {"events"}
     assert f"waits in the outbox of order-intake (event {event_id})" in found["events"].detail

@@ -22,8 +22,8 @@ from expedite_events import Unreadable, row_of_topic
 from expedite_events.contract import model_of
 from expedite_events.envelope import Undecodable
 from expedite_messaging import repair
+from expedite_messaging.bundles import MAX_VALUE_BYTES
 from expedite_messaging.repair import ChangedMeanwhile, NotParked, Repair, Waiting, Who
-from expedite_messaging.schema import MAX_VALUE_BYTES
 
 R = TypeVar("R")
 REVEAL = "ops:reveal"

@@ -18,6 +18,7 @@ from uuid import UUID
 from expedite_events import Lane, Value, from_json, to_json
 from expedite_events.decision import CancelTimer
 from expedite_events.envelope import Envelope, decode
+from expedite_messaging.bundles import bundled
 from expedite_messaging.bus import MemoryBus
 from expedite_messaging.cause import EffectCall, EffectResult, Fired, GaveUp, ParkedEvent, RawRecord
 from expedite_messaging.collection import Collection, Key
@@ -95,6 +96,8 @@ class MemorySession(MemoryRepair, DeliverySession):
         await self.save(collection, [s for s in states if collection.key_of(s) not in known])
 
     async def emit(self, envelopes: Sequence[Envelope]) -> None:
+        bundled(envelopes)  # refuses what is too large to be published
+
         def write() -> None:
             for envelope in envelopes:
                 self.db.sequences[envelope.key] += 1

@@ -26,8 +26,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from expedite_messaging.bundles import Bundle, Emitted, packed
 from expedite_messaging.partitions import maintain, make_statement, wanted
-from expedite_messaging.schema import FUNCTIONS, messaging_metadata
+from expedite_messaging.schema import FUNCTIONS, NUMBERS, OUTBOX, OUTBOX_EXPRESS, messaging_metadata
 
 # Alembic keeps the running migration in module globals: one at a time in a process.
 _one_at_a_time = threading.Lock()
@@ -86,6 +87,35 @@ def keep_documents_as_text(op: Any, metadata: sa.MetaData) -> None:
     for table in metadata.sorted_tables:
         if "doc" in table.columns:
             op.execute(f'ALTER TABLE "{table.name}" ALTER COLUMN doc TYPE text')
+
+
+def bundle_outboxes(op: Any, service: str) -> None:
+    """Outboxes of an earlier build held a row for each event and took a number for each; what timers and effects carry was
+    `json`. For a service's later revisions: what still waits is kept, each event in a bundle of its own; nothing changes on a
+    database that was made so."""
+    stopped(op, service)
+    connection = op.get_bind()
+    op.execute(f"ALTER SEQUENCE emission INCREMENT BY {NUMBERS}")
+    op.execute("ALTER TABLE timer ALTER COLUMN data TYPE text")
+    op.execute("ALTER TABLE effect ALTER COLUMN data TYPE text, ALTER COLUMN result TYPE text")
+    for table in (OUTBOX, OUTBOX_EXPRESS):
+        if "body" in {column["name"] for column in sa.inspect(connection).get_columns(table.name)}:
+            continue
+        rows = connection.execute(sa.text(f"SELECT id, shard, topic, key, headers, value, at FROM {table.name}")).all()
+        op.drop_table(table.name)
+        table.create(connection)
+        waiting = [
+            {
+                "id": row.id,
+                "shard": row.shard,
+                "events": 1,
+                "body": packed(Bundle(row.id, row.shard, [Emitted(0, row.topic, row.key, row.headers, row.value)])),
+                "at": row.at,
+            }
+            for row in rows
+        ]
+        if waiting:
+            connection.execute(sa.insert(table), waiting)
 
 
 def stopped(op: Any, service: str) -> None:
@@ -205,6 +235,7 @@ __all__ = [
     "StillRunning",
     "add_messaging_tables",
     "async_url",
+    "bundle_outboxes",
     "create_collections",
     "create_messaging_tables",
     "drift",

@@ -13,40 +13,30 @@ import random
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import lru_cache
 from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaProducer, codec
-from aiokafka.errors import (
-    InvalidTopicError,
-    KafkaError,
-    MessageSizeTooLargeError,
-    RecordListTooLargeError,
-    RecordTooLargeError,
-    TopicAuthorizationFailedError,
-)
-from aiokafka.partitioner import murmur2
+from aiokafka.errors import KafkaError
 
 from expedite_events import Lane
 from expedite_messaging import literals, metrics
 from expedite_messaging.access import client_options
 from expedite_messaging.admin import MAX_MESSAGE_BYTES
-from expedite_messaging.cancellation import Interrupted, Standstill, ended, moving, seen, uninterrupted
+from expedite_messaging.bundles import Bundle, packed, singles, unpacked
+from expedite_messaging.cancellation import Interrupted, Standstill, ended, moving, uninterrupted
 from expedite_messaging.connection import calling
 from expedite_messaging.engine import Transient
 from expedite_messaging.postgres import PostgresEngine
-from expedite_messaging.records import SHARDS, wire_headers
+from expedite_messaging.records import SHARDS
+from expedite_messaging.sending import MAX_BATCH_BYTES, ProducerBroken, Sending
 from expedite_messaging.wake import outbox_hint
 
-BATCH = 1000
+FEWEST, MOST = 64, 1000  # rows read at once: what one round sends, and as much again
 RESCAN_S = 0.25
 SHORTEST_POLL_S, LONGEST_POLL_S = 0.02, 1.0  # commits wake us; a poll only finds what a lost hint was about
 BALANCE_EVERY_S = 1.0
-MAX_BATCH_BYTES = 512 * 1024  # of one partition, below what the topics allow
-LARGEST_BATCHED = 128 * 1024
 ACK_TIMEOUT_S = 60.0
-BLOCK_S = 60.0
 STANDSTILL_S = 30  # without a step beyond the longest that one may take
 CLOSE_S = 3.0
 # A frozen relay is silent: the server ends its session, which frees its shards. A standard one may only be starved, by all
@@ -59,22 +49,10 @@ _COUNT_MEMBERS = """
 SELECT count(*) FROM pg_stat_activity
 WHERE datname = current_database() AND backend_type = 'client backend' AND application_name LIKE '% ' || $1
 """
-# What is wrong with the record (or its topic) and stays wrong however often it is sent.
-_REFUSED = (
-    MessageSizeTooLargeError,
-    RecordListTooLargeError,
-    RecordTooLargeError,
-    InvalidTopicError,
-    TopicAuthorizationFailedError,
-)
 # The client compresses at level 9, as for files that are read for years: 3 to 7 us a record for an eighth less than level 1
 # makes of it in one. It has no setting for that.
 codec.lz4_encode.__defaults__ = (1,)
 log = structlog.get_logger(__name__)
-
-
-class ProducerBroken(Exception):
-    """A send failed or was not acknowledged in time: nothing more goes through this producer."""
 
 
 class Relay:
@@ -83,19 +61,27 @@ class Relay:
     def __init__(
         self, engine: PostgresEngine, bootstrap: str, lane: Lane, *, ack_timeout_s: float = ACK_TIMEOUT_S
     ) -> None:
-        self.engine, self.bootstrap, self.lane, self.ack_timeout_s = engine, bootstrap, lane, ack_timeout_s
+        self.engine, self.bootstrap, self.lane, self.sending = engine, bootstrap, lane, Sending(ack_timeout_s)
         self.table = "outbox" if lane is Lane.STANDARD else "outbox_express"
         self.published = self.rebuilds = self.waiting = 0
         self.oldest_s = 0.0
         self.shards: set[int] = set()
-        self.blocked: dict[str, float] = {}  # key -> when it is tried again
         self.connected = False
         self.producer_options: dict[str, Any] = {}
         self._said_at = 0.0  # last statement to the server
-        self._steps = 0  # scans and sends that came to an end
-        self._suspects: set[int] = set()  # rows of a refused batch: sent one by one to find the culprit
-        self._partitions: dict[str, int] = {}  # how many a topic has: chosen once (P20)
+        self._scans = 0
+        self._limit = FEWEST
         self._labels = (engine.service, lane.value)
+
+    @property
+    def blocked(self) -> dict[str, float]:
+        """Keys whose next event the broker refused, and when they are tried again."""
+        return self.sending.blocked
+
+    @property
+    def _steps(self) -> int:
+        """Scans and sends that came to an end."""
+        return self._scans + self.sending.answers
 
     async def run(self) -> None:
         """Publish for ever. Every failure of connection or producer begins anew with both."""
@@ -107,7 +93,7 @@ class Relay:
             while True:
                 started = time.monotonic()
                 try:
-                    longest = int(self.ack_timeout_s) + STANDSTILL_S
+                    longest = int(self.sending.ack_timeout_s) + STANDSTILL_S
                     await moving(self._session(woken), lambda: self._steps, longest, farewell_s=3 * CLOSE_S)
                 except* Transient as group:
                     self._told(group)  # the database is away: counted as such where it was missed
@@ -205,17 +191,21 @@ class Relay:
                 floor, rescanned_at = 0, now
             woken.clear()  # before looking: a commit during the scan wakes us again
             async with sql:
-                rows = await self._scan(connection, acked, floor)
-            if rows:
-                acked, broken = await self._send(producer, rows)
-                self.published += len(acked)
-                metrics.PUBLISHED.labels(*self._labels).inc(len(acked))
-                if broken is not None:
+                bundles = await self._scan(connection, acked, floor)
+            if bundles:
+                backlog = len(bundles) == self._limit
+                acked, broken = await self._send(producer, bundles)
+                self._count(bundles, acked)
+                floor = _next_floor(bundles, acked)
+                if broken is not None or self.sending.torn:
                     async with sql:
                         await self._scan(connection, acked, floor, limit=0)
+                        await self._take_apart(connection)
+                    acked, backlog = [], False
+                if broken is not None:
                     raise broken
-                # A full batch means backlog: skip the dead index entries before it. Else look from the start.
-                floor, poll = (_next_floor(rows, acked) if len(rows) == BATCH else 0), SHORTEST_POLL_S
+                # What is read in full goes on: skip the dead index entries before it. Else look from the start.
+                floor, poll = (floor if backlog else 0), SHORTEST_POLL_S
                 continue
             acked = []
             if floor:
@@ -225,27 +215,50 @@ class Relay:
                 await asyncio.wait_for(woken.wait(), poll)
             poll = SHORTEST_POLL_S if woken.is_set() else min(poll * 2, LONGEST_POLL_S)
 
-    async def _scan(self, connection: Any, acked: Sequence[int], floor: int, limit: int = BATCH) -> list[Any]:
+    async def _scan(self, connection: Any, acked: Sequence[int], floor: int, limit: int | None = None) -> list[Bundle]:
         """Delete what the broker has and read what comes next, in one statement."""
-        shards = sorted(self.shards)
+        shards, held = sorted(self.shards), self.sending.held()
+        metrics.KEYS_BLOCKED.labels(*self._labels).set(len(self.blocked))
         mine = "" if len(shards) == SHARDS else " AND shard = ANY($5::smallint[])"
         sent = "SELECT unnest($1::text::bigint[])"  # sets: an array would be gone through for every row
         gone = f"WITH gone AS (DELETE FROM {self.table} WHERE id = ANY(ARRAY({sent})))" if acked else ""
         statement = f"""
-            {gone} SELECT id, topic, key, headers, value FROM {self.table}
-            WHERE id > $2 AND id NOT IN ({sent}) AND key <> ALL($3::text[]) {mine} ORDER BY id LIMIT $4
+            {gone} SELECT id, shard, body FROM {self.table}
+            WHERE id > $2 AND id NOT IN ({sent}) AND id <> ALL($3::bigint[]) {mine} ORDER BY id LIMIT $4
         """
-        arguments = [literals.numbers(acked), floor, self._blocked_now(), limit if shards else 0]
+        wanted = (self._limit if limit is None else limit) if shards else 0
+        arguments = [literals.numbers(acked), floor, held, wanted]
         rows: list[Any] = await calling(connection.fetch, statement, *arguments, *([shards] if mine else []))
         self._said_at = time.monotonic()
-        self._steps += 1
-        return rows
+        self._scans += 1
+        return [unpacked(*row) for row in rows]
 
-    def _blocked_now(self) -> list[str]:
-        now = time.monotonic()
-        self.blocked = {key: until for key, until in self.blocked.items() if until > now}
-        metrics.KEYS_BLOCKED.labels(*self._labels).set(len(self.blocked))
-        return list(self.blocked)
+    async def _take_apart(self, connection: Any) -> None:
+        """Give each event of the torn bundles a row of its own, under its own number: some must wait, the others need not."""
+        if self.sending.torn:
+            await calling(self._apart, connection, sorted(self.sending.torn))
+            self.sending.torn.clear()
+
+    async def _apart(self, connection: Any, torn: Sequence[int]) -> None:
+        async with connection.transaction():
+            rows = await connection.fetch(
+                f"DELETE FROM {self.table} WHERE id = ANY($1::bigint[]) RETURNING id, shard, body, at", torn
+            )
+            await connection.executemany(
+                f"INSERT INTO {self.table} (id, shard, events, body, at) VALUES ($1, $2, 1, $3, $4)",
+                [
+                    (one.number, one.shard, packed(one), at)
+                    for number, shard, body, at in rows
+                    for one in singles(unpacked(number, shard, body))
+                ],
+            )
+
+    def _count(self, bundles: Sequence[Bundle], acked: Sequence[int]) -> None:
+        there = set(acked)
+        events = sum([len(bundle.events) for bundle in bundles if bundle.number in there])
+        self.published += events
+        metrics.PUBLISHED.labels(*self._labels).inc(events)
+        self._limit = max(FEWEST, min(MOST, 2 * len(acked)))
 
     async def _balance(self, connection: Any) -> None:
         """Own a fair share of the shards among the relays alive; ownership is a lock of this very connection."""
@@ -273,118 +286,15 @@ class Relay:
             self.shards |= {row[0] for row in taken}
         metrics.SHARDS_OWNED.labels(*self._labels).set(len(self.shards))
 
-    async def _send(self, producer: AIOKafkaProducer, rows: Sequence[Any]) -> tuple[list[int], ProducerBroken | None]:
-        """Hand the rows to the producer, wait for all acknowledgements: (ids the broker has, why the producer must go)."""
-        if self._suspects or any(len(row["value"]) > LARGEST_BATCHED for row in rows):
-            return await self._send_singly(producer, rows)
-        sending: dict[tuple[str, int], tuple[Any, list[int]]] = {}
-        full: set[tuple[str, int]] = set()  # one batch per partition and round: what follows waits for its end
-        try:
-            for number, topic, name, packed, value in rows:
-                key = name.encode()
-                partitions = self._partitions.get(topic) or await self._partitions_of(producer, topic)
-                place = (topic, _partition_of(key, partitions))
-                if place in full:
-                    continue
-                if place not in sending:
-                    sending[place] = (producer.create_batch(), [])
-                batch, ids = sending[place]
-                if batch.append(timestamp=None, key=key, value=value, headers=wire_headers(packed, number)) is None:
-                    full.add(place)
-                else:
-                    ids.append(number)
-            sent = [
-                (ids, await producer.send_batch(batch, topic, partition=partition))
-                for (topic, partition), (batch, ids) in sending.items()
-            ]
-        except KafkaError as error:
-            return [], ProducerBroken(f"{type(error).__name__}: {error}")
-        broken: ProducerBroken | None = None
-        if not await self._acknowledged([future for _, future in sent]):
-            broken = ProducerBroken(f"no acknowledgement for {self.ack_timeout_s:.0f} s")
-        acked: list[int] = []
-        for ids, future in sent:
-            if not future.done():
-                future.add_done_callback(seen)
-            elif (failure := future.exception()) is None:
-                acked += ids
-            else:
-                broken = broken or ProducerBroken(f"{type(failure).__name__}: {failure}")
-                if isinstance(failure, _REFUSED):
-                    self._suspects.update(ids)  # one of them: sent singly to find out which
-        return acked, broken
-
-    async def _partitions_of(self, producer: AIOKafkaProducer, topic: str) -> int:
-        """How many partitions a topic has; by them and the key's hash every Kafka client places it."""
-        known = self._partitions[topic] = len(await producer.partitions_for(topic))
-        return known
-
-    async def _send_singly(
-        self, producer: AIOKafkaProducer, rows: Sequence[Any]
+    async def _send(
+        self, producer: AIOKafkaProducer, bundles: Sequence[Bundle]
     ) -> tuple[list[int], ProducerBroken | None]:
-        """As `_send`, record by record: after a key's row was refused, no later row of that key is sent."""
-        self._suspects.intersection_update(row["id"] for row in rows)
-        sent: list[tuple[Any, asyncio.Future[Any]]] = []
-        acked: list[int] = []
-        broken: ProducerBroken | None = None
-        for row in rows:
-            if row["key"] in self.blocked:
-                continue
-            try:
-                future = await producer.send(
-                    row["topic"],
-                    row["value"],
-                    key=row["key"].encode(),
-                    headers=wire_headers(row["headers"], row["id"]),
-                )
-                if row["id"] in self._suspects:
-                    await self._acknowledged([future])
-                    self._suspects.discard(row["id"])
-                    if isinstance(future.exception(), _REFUSED):
-                        self._block(row, future.exception())
-                        broken = ProducerBroken("a record was refused")
-                        break
-            except MessageSizeTooLargeError as error:  # refused by the client: the producer is unharmed
-                self._block(row, error)
-                continue
-            except KafkaError as error:
-                broken = ProducerBroken(f"{type(error).__name__}: {error}")
-                break
-            sent.append((row, future))
-        if not await self._acknowledged([future for _, future in sent]):
-            broken = ProducerBroken(f"no acknowledgement for {self.ack_timeout_s:.0f} s")
-        for row, future in sent:
-            if not future.done():
-                future.add_done_callback(seen)
-            elif future.exception() is None:
-                acked.append(row["id"])
-            else:
-                failure = future.exception()
-                broken = broken or ProducerBroken(f"{type(failure).__name__}: {failure}")
-                if isinstance(failure, _REFUSED):
-                    self._suspects.add(row["id"])
-        return acked, broken
-
-    async def _acknowledged(self, futures: Sequence[asyncio.Future[Any]]) -> bool:
-        """Wait until the broker answered all; False after the time limit. They are never cancelled: that would not stop
-        the records, only hide what became of them (P2)."""
-        if not futures:
-            return True
-        _, pending = await asyncio.wait(futures, timeout=self.ack_timeout_s)
-        self._steps += 1
-        return not pending
-
-    def _block(self, row: Any, error: BaseException | None) -> None:
-        self.blocked[row["key"]] = time.monotonic() + BLOCK_S
-        log.error(
-            "event refused by the broker, its key waits", topic=row["topic"], order=row["key"], id=row["id"],
-            error=f"{type(error).__name__}: {error}",
-        )  # fmt: skip
+        return await self.sending.send(producer, bundles)
 
     async def _observe(self) -> None:
         """Measure what waits, of all shards, so that a backlog nobody owns is seen too (P32)."""
         statement = f"""
-            SELECT (SELECT count(*) FROM (SELECT FROM {self.table} LIMIT 100000) AS sample),
+            SELECT (SELECT coalesce(sum(events), 0) FROM (SELECT events FROM {self.table} LIMIT 100000) AS sample),
                    (SELECT extract(epoch FROM clock_timestamp() - at) FROM {self.table} ORDER BY id LIMIT 1)
         """
         while True:
@@ -400,16 +310,11 @@ class Relay:
             await asyncio.sleep(2.0)
 
 
-def _next_floor(rows: Sequence[Any], acked: Sequence[int]) -> int:
+def _next_floor(bundles: Sequence[Bundle], acked: Sequence[int]) -> int:
     """Where the next scan begins: before the first row that was not sent."""
     sent = set(acked)
-    left = next((row["id"] for row in rows if row["id"] not in sent), None)
-    return int(rows[-1]["id"] if left is None else left - 1)
-
-
-@lru_cache(maxsize=65_536)
-def _partition_of(key: bytes, partitions: int) -> int:
-    return int((murmur2(key) & 0x7FFFFFFF) % partitions)
+    left = next((bundle.number for bundle in bundles if bundle.number not in sent), None)
+    return bundles[-1].number if left is None else left - 1
 
 
 async def _close(producer: AIOKafkaProducer) -> None:

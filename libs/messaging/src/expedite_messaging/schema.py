@@ -7,12 +7,12 @@ Partitions of the inbox and the ledger are not declared here: they are made ahea
 from __future__ import annotations
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import BYTEA, JSON, UUID
+from sqlalchemy.dialects.postgresql import BYTEA, UUID
 
 from expedite_messaging.collection import metadata_naming
 
-MAX_VALUE_BYTES = 262_144
-"""An event's JSON must be smaller: refused at insert, because an oversized record would kill the producer (P1, P34)."""
+NUMBERS = 4_096
+"""So many events one taking of the sequence `emission` numbers."""
 
 # Queue tables turn over completely all the time: vacuum by count alone, without pauses (P29).
 _QUEUE = {
@@ -23,6 +23,7 @@ _QUEUE = {
     "autovacuum_analyze_threshold": "20000",
 }
 
+# What is JSON is kept as text: our own encoder wrote it, and PostgreSQL would read each through.
 messaging_metadata = sa.MetaData(naming_convention=metadata_naming)
 
 
@@ -56,23 +57,21 @@ def _outbox(name: str) -> sa.Table:
     return sa.Table(
         name,
         messaging_metadata,
-        # From the sequence `emission`; also the event's `ce_sequence`.
+        # The number of its first event.
         sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=False),
         sa.Column("shard", sa.SmallInteger, nullable=False),
-        sa.Column("topic", sa.Text, nullable=False),
-        sa.Column("key", sa.Text(collation="C"), nullable=False),
-        sa.Column("event_id", UUID(as_uuid=True), nullable=False),
-        sa.Column("headers", BYTEA, nullable=False),
-        sa.Column("value", BYTEA, nullable=False),
+        sa.Column("events", sa.Integer, nullable=False),
+        sa.Column("body", BYTEA, nullable=False),
         _moment("at"),
-        sa.CheckConstraint(f"octet_length(value) < {MAX_VALUE_BYTES}", name="value_size"),
-        comment="Events to publish; a row that exists is unsent",
-        postgresql_with={**_QUEUE, "fillfactor": "100"},
+        comment="Bundles of events to publish (bundles.py); a row that exists is unsent",
+        # A compressed bundle stays on its page: out of line it would be rows and index entries again.
+        postgresql_with={**_QUEUE, "fillfactor": "100", "toast_tuple_target": "8160"},
     )
 
 
 # CACHE 1: per key, order of numbers = order of commits, because the key is locked before the number is taken (P26).
-EMISSION = sa.Sequence("emission", metadata=messaging_metadata, cache=1)
+# A transaction takes one number, and those up to the next for the further events it emits.
+EMISSION = sa.Sequence("emission", metadata=messaging_metadata, cache=1, increment=NUMBERS)
 OUTBOX = _outbox("outbox")
 OUTBOX_EXPRESS = _outbox("outbox_express")
 
@@ -85,7 +84,7 @@ TIMER = sa.Table(
     sa.Column("id", UUID(as_uuid=True), nullable=False),
     sa.Column("key", sa.Text(collation="C"), nullable=False),
     _moment("due_at", now=False),
-    sa.Column("data", JSON, nullable=False),
+    sa.Column("data", sa.Text, nullable=False),
     sa.Column("lane", sa.Text, nullable=False),
     sa.Column("correlation_id", UUID(as_uuid=True), nullable=False),
     sa.Column("traceparent", sa.Text),
@@ -104,7 +103,7 @@ EFFECT = sa.Table(
     sa.Column("subject", sa.Text(collation="C"), primary_key=True),
     sa.Column("id", UUID(as_uuid=True), nullable=False),
     sa.Column("key", sa.Text(collation="C"), nullable=False),
-    sa.Column("data", JSON, nullable=False),
+    sa.Column("data", sa.Text, nullable=False),
     sa.Column("lane", sa.Text, nullable=False),
     sa.Column("correlation_id", UUID(as_uuid=True), nullable=False),
     sa.Column("traceparent", sa.Text),
@@ -112,7 +111,7 @@ EFFECT = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False, server_default=sa.text("0")),
     _moment("next_at"),
     sa.Column("ok", sa.Boolean),
-    sa.Column("result", JSON),
+    sa.Column("result", sa.Text),
     sa.Column("error", sa.Text),
     sa.Column("reason", sa.Text),  # why a performed effect's result could not be decided on
     _moment("finished_at", nullable=True, now=False),

@@ -16,13 +16,15 @@ from expedite_events import Lane, Value
 from expedite_events.decision import CancelTimer
 from expedite_events.envelope import Envelope, decode
 from expedite_messaging import literals
+from expedite_messaging.bundles import bundled, packed
 from expedite_messaging.cause import EffectResult, Fired, RawRecord
 from expedite_messaging.collection import Collection, Key
 from expedite_messaging.connection import calling
 from expedite_messaging.engine import DeliverySession, Transient
 from expedite_messaging.handoff import LEASE_S, Handoff
-from expedite_messaging.records import pack_headers, record_of, shard_of, unpack_headers
+from expedite_messaging.records import pack_headers, record_of, unpack_headers
 from expedite_messaging.repair_postgres import PostgresRepair
+from expedite_messaging.schema import NUMBERS
 from expedite_messaging.statements import find_statement, sql_of
 from expedite_messaging.tx import Closing, EffectRow, TimerRow, Where
 
@@ -38,19 +40,17 @@ INSERT INTO inbox SELECT u FROM unnest($1::uuid[]) AS u ORDER BY u ON CONFLICT D
 # Keys are locked before numbers are taken, and both outboxes take them from one sequence: per key, order of numbers =
 # order of commits.
 EMIT = """
-WITH e AS MATERIALIZED (
-  SELECT event_id, key, topic, shard, express, nextval('emission') AS number,
-         substring($6::bytea FROM at FOR half - at) AS headers, substring($6::bytea FROM half FOR past - half) AS value
-  FROM unnest($1::text::uuid[], $2::text::text[], $3::text::text[], $4::text::smallint[], $5::text::bool[],
-              $7::text::int[], $8::text::int[], $9::text::int[])
-    AS e(event_id, key, topic, shard, express, at, half, past)),
+WITH taken AS MATERIALIZED (SELECT nextval('emission') AS first),
 entered AS (
-  INSERT INTO ledger (event_id, key, topic, sequence) SELECT event_id, key, topic, number FROM e),
+  INSERT INTO ledger (event_id, key, topic, sequence) SELECT event_id, key, topic, first + place - 1
+  FROM taken, unnest($1::text::uuid[], $2::text::text[], $3::text::text[]) WITH ORDINALITY AS e(event_id, key, topic, place)),
+bundle AS MATERIALIZED (
+  SELECT first + place AS id, shard, express, events, substring($4::bytea FROM at FOR past - at) AS body
+  FROM taken, unnest($5::text::int[], $6::text::smallint[], $7::text::bool[], $8::text::int[], $9::text::int[],
+                     $10::text::int[]) AS b(place, shard, express, events, at, past)),
 express AS (
-  INSERT INTO outbox_express (id, shard, topic, key, event_id, headers, value)
-  SELECT number, shard, topic, key, event_id, headers, value FROM e WHERE express)
-INSERT INTO outbox (id, shard, topic, key, event_id, headers, value)
-SELECT number, shard, topic, key, event_id, headers, value FROM e WHERE NOT express
+  INSERT INTO outbox_express (id, shard, events, body) SELECT id, shard, events, body FROM bundle WHERE express)
+INSERT INTO outbox (id, shard, events, body) SELECT id, shard, events, body FROM bundle WHERE NOT express
 """
 TIMERS = f"""
 WITH wanted AS MATERIALIZED (
@@ -62,7 +62,7 @@ gone AS (
   WHERE t.kind = c.kind AND t.subject = c.subject AND (c.level IS NULL OR t.level = c.level)
     AND NOT EXISTS (SELECT FROM wanted w WHERE w.kind = t.kind AND w.subject = t.subject AND w.level = t.level))
 INSERT INTO timer (kind, subject, level, id, key, due_at, data, lane, correlation_id, traceparent)
-SELECT kind, subject, level, id, key, due_at, data::json, lane, correlation_id, traceparent FROM wanted
+SELECT kind, subject, level, id, key, due_at, data, lane, correlation_id, traceparent FROM wanted
 ORDER BY kind, subject, level
 ON CONFLICT (kind, subject, level) DO UPDATE SET id = excluded.id, key = excluded.key, due_at = excluded.due_at,
   data = excluded.data, lane = excluded.lane, correlation_id = excluded.correlation_id,
@@ -71,7 +71,7 @@ ON CONFLICT (kind, subject, level) DO UPDATE SET id = excluded.id, key = exclude
 # `taken`: performed by the very process that wants it, so it is leased from its birth.
 NEW_EFFECTS = f"""
 INSERT INTO effect (id, kind, subject, key, data, lane, correlation_id, traceparent, attempts, next_at)
-SELECT id, kind, subject, key, data::json, lane, correlation_id, traceparent, taken::int,
+SELECT id, kind, subject, key, data, lane, correlation_id, traceparent, taken::int,
   clock_timestamp() + CASE WHEN taken THEN make_interval(secs => $10) ELSE interval '0' END
 FROM unnest($1::text::uuid[], $2::text::text[], $3::text::text[], $4::text::text[], {literals.JOINED.format(5)},
             $6::text::text[], $7::text::uuid[], $8::text::text[], $9::text::bool[])
@@ -118,7 +118,7 @@ FROM unnest($1::text::text[], $2::text::text[], $3::text::bool[], $4::text[]) AS
 WHERE f.kind = r.kind AND f.subject = r.subject AND f.state <> 'done' RETURNING f.kind, f.subject
 """
 KEEP_RESULTS = f"""
-UPDATE effect f SET state = 'performed', ok = r.ok, result = r.result::json, error = r.error, attempts = r.attempts,
+UPDATE effect f SET state = 'performed', ok = r.ok, result = r.result, error = r.error, attempts = r.attempts,
   reason = coalesce($7, f.reason),
   next_at = clock_timestamp() + make_interval(secs => CASE WHEN $7::text IS NULL THEN 1 ELSE 30 END)
 FROM unnest($1::text::text[], $2::text::text[], $3::text::bool[], $4::text[], {literals.JOINED.format(5)}, $6::text::int[])
@@ -255,19 +255,25 @@ class PostgresSession(PostgresRepair, DeliverySession):
         if unlocked:
             await self._fetch(LOCK, literals.texts(list(unlocked)))
             self._locked |= unlocked
-        pieces = [piece for e in envelopes for piece in (e.packed(), e.value)]
-        places = list(accumulate(map(len, pieces), initial=1))  # where each piece begins, and where the last one ends
+        for first in range(0, len(envelopes), NUMBERS):
+            await self._emit(envelopes[first : first + NUMBERS])
+
+    async def _emit(self, envelopes: Sequence[Envelope]) -> None:
+        bundles = bundled(envelopes)
+        bodies = [packed(bundle) for _, bundle in bundles]
+        places = list(accumulate(map(len, bodies), initial=1))  # where each body begins, and where the last one ends
         await self._execute(
             EMIT,
             literals.ids([e.id for e in envelopes]),
             literals.texts([e.key for e in envelopes]),
             literals.texts([e.topic for e in envelopes]),
-            literals.numbers([shard_of(e.key) for e in envelopes]),
-            literals.numbers([e.lane is Lane.EXPRESS for e in envelopes]),
-            b"".join(pieces),
-            literals.numbers(places[0:-1:2]),
-            literals.numbers(places[1::2]),
-            literals.numbers(places[2::2]),
+            b"".join(bodies),
+            literals.numbers([bundle.number for _, bundle in bundles]),
+            literals.numbers([bundle.shard for _, bundle in bundles]),
+            literals.numbers([lane is Lane.EXPRESS for lane, _ in bundles]),
+            literals.numbers([len(bundle.events) for _, bundle in bundles]),
+            literals.numbers(places[:-1]),
+            literals.numbers(places[1:]),
         )
 
     async def timers(self, set_: Sequence[TimerRow], cancel: Sequence[CancelTimer]) -> None:

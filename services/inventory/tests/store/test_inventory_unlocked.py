@@ -14,6 +14,7 @@ import pytest
 from inventory_harness import held, prepare, sound
 
 from expedite_events import Lane, Tier
+from expedite_messaging.bundles import unpacked
 from expedite_messaging.testing import create_database, drop_database, postgres_engine
 from expedite_messaging.tx import Tx
 from inventory import jobs
@@ -116,8 +117,9 @@ async def test_a_shelf_that_changes_while_its_level_is_said_is_said_again(engine
 
 
 async def _levels(engine: Any) -> list[dict[str, Any]]:
-    rows = await engine.connections.fetch("SELECT value FROM outbox WHERE topic = 'StockLevelChanged' ORDER BY id")
-    return [orjson.loads(row[0]) for row in rows]
+    rows = await engine.connections.fetch("SELECT id, shard, body FROM outbox")
+    emitted = {bundle.number + e.place: e for bundle in [unpacked(*row) for row in rows] for e in bundle.events}
+    return [orjson.loads(e.value) for _, e in sorted(emitted.items()) if e.topic == "StockLevelChanged"]
 
 
 async def test_orders_with_a_backorder_in_their_batch_are_served_under_lock(engine: Any) -> None:

@@ -14,11 +14,13 @@ import pytest
 
 from expedite_chassis.testing import client
 from expedite_events import Address, Customer, Event, Lane, Shipped, Units, row_of, to_json
-from expedite_events.envelope import Envelope
+from expedite_events.envelope import Envelope, decode
 from expedite_events.ids import uuid7
 from expedite_messaging import Tx
+from expedite_messaging.bundles import unpacked
 from expedite_messaging.migrate import StillRunning, drift, upgrade
 from expedite_messaging.postgres import PostgresEngine
+from expedite_messaging.records import wire_headers
 from expedite_messaging.testing import create_database, drop_database, postgres_engine
 from order_intake import placing
 from order_intake.domain.content import Content
@@ -80,6 +82,39 @@ async def test_what_a_claim_said_about_equal_content_stands_in_its_order() -> No
         await drop_database(url)
 
 
+async def test_events_that_wait_when_the_outbox_gets_its_new_form_are_published() -> None:
+    """I4: each is kept with its number, and later ones of its key get higher numbers."""
+    url = await create_database("order_intake")
+    connection = await asyncpg.connect(url)
+    event = heard(shipped("order-1", "parcel-1", Units.quantity(1, 1)))
+    try:
+        for table in ("outbox", "outbox_express"):
+            await connection.execute(f"""
+                DROP TABLE {table};
+                CREATE TABLE {table} (
+                  id bigint CONSTRAINT pk_{table} PRIMARY KEY, shard smallint NOT NULL, topic text NOT NULL,
+                  key text COLLATE "C" NOT NULL, event_id uuid NOT NULL, headers bytea NOT NULL, value bytea NOT NULL,
+                  at timestamptz NOT NULL DEFAULT clock_timestamp())
+            """)
+        await connection.execute("ALTER TABLE timer ALTER COLUMN data TYPE json USING data::json")
+        await connection.execute("ALTER SEQUENCE emission INCREMENT BY 1; SELECT setval('emission', 5)")
+        await connection.execute(
+            "INSERT INTO outbox VALUES (5, 3, $1, $2, $3, $4, $5)",
+            event.topic, event.key, event.id, event.packed(), event.value,
+        )  # fmt: skip
+        await connection.execute("UPDATE alembic_version SET version_num = '0004'")
+        await asyncio.to_thread(upgrade, url, "order_intake")
+        assert drift(url, "order_intake") == []
+        ((*row, events),) = await connection.fetch("SELECT id, shard, body, events FROM outbox")
+        (kept,) = unpacked(*row).events
+        assert (*row[:2], events) == (5, 3, 1)
+        assert decode(kept.topic, kept.key.encode(), kept.value, wire_headers(kept.headers, 5)).id == event.id
+        assert await connection.fetchval("SELECT nextval('emission')") > 5
+    finally:
+        await connection.close()
+        await drop_database(url)
+
+
 async def test_a_step_that_the_running_version_cannot_follow_waits_until_it_is_stopped() -> None:
     """I2"""
     url = await create_database("order_intake")
@@ -93,7 +128,7 @@ async def test_a_step_that_the_running_version_cannot_follow_waits_until_it_is_s
         assert await connection.fetchval("SELECT version_num FROM alembic_version") == "0003"
         await running.close()
         await asyncio.to_thread(upgrade, url, "order_intake")
-        assert await connection.fetchval("SELECT version_num FROM alembic_version") == "0004"
+        assert await connection.fetchval("SELECT version_num FROM alembic_version") > "0003"
     finally:
         await connection.close()
         await drop_database(url)

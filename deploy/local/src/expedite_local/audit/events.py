@@ -13,15 +13,18 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import orjson
 
 from expedite_events.catalogue import CATALOGUE, Row, row_of_topic
+from expedite_events.envelope import unpacked as headers
 from expedite_local.audit.databases import CHUNK, Snapshot
 from expedite_local.audit.finding import Look
 from expedite_local.audit.invariants import overtaken
 from expedite_local.audit.topics import Places, heard_topics
 from expedite_messaging import RawRecord
+from expedite_messaging.bundles import unpacked
 from expedite_messaging.partitions import INBOX_RETENTION
 
 STUCK_S = 30.0
@@ -42,10 +45,10 @@ _NOT_IN_INBOX = """
 SELECT r.id::text AS id, r.at FROM unnest($1::text[]::uuid[], $2::text[]) AS r(id, at)
 WHERE NOT EXISTS (SELECT FROM inbox i WHERE i.event_id = r.id)
 """
-OUTBOXES = """
-SELECT event_id::text AS id, topic, key, clock_timestamp() - at > make_interval(secs => $1) AS stuck FROM outbox
+_OUTBOXES = """
+SELECT id, shard, body, clock_timestamp() - at > make_interval(secs => $1) AS stuck FROM outbox
 UNION ALL
-SELECT event_id::text, topic, key, clock_timestamp() - at > make_interval(secs => $1) FROM outbox_express
+SELECT id, shard, body, clock_timestamp() - at > make_interval(secs => $1) FROM outbox_express
 """
 LEDGER = """
 SELECT uuid_send(event_id) AS id, topic, key, sequence FROM ledger
@@ -63,6 +66,25 @@ class Said:
     key: str
     sequence: int
     hearers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unsent:
+    """An event that waits in an outbox; `id` as the bytes of its UUID, `stuck` when it waits too long."""
+
+    id: bytes
+    topic: str
+    key: str
+    stuck: bool
+
+
+async def unsent_of(shot: Snapshot) -> list[Unsent]:
+    """What the outboxes of a service hold."""
+    return [
+        Unsent(UUID(dict(headers(event.headers))["ce_id"].decode()).bytes, event.topic, event.key, row["stuck"])
+        for row in await shot.rows(_OUTBOXES, STUCK_S)
+        for event in unpacked(row["id"], row["shard"], row["body"]).events
+    ]
 
 
 @dataclass(slots=True)
@@ -175,11 +197,13 @@ class Events:
         self._taken[service] = []
 
     async def _compare_topics(self, service: str) -> None:
-        shot, unsent, now = self.shots[service], set[bytes](), datetime.now(UTC)
-        for row in await shot.rows(OUTBOXES, STUCK_S):
-            unsent.add(bytes.fromhex(row["id"].replace("-", "")))
-            if self.rest or row["stuck"]:
-                self.look.wrong(f"{row['topic']} {row['key']} waits in the outbox of {service} (event {row['id']})")
+        shot, now = self.shots[service], datetime.now(UTC)
+        waiting = await unsent_of(shot)
+        unsent = {event.id for event in waiting}
+        for event in waiting:
+            if self.rest or event.stuck:
+                name = f"{event.topic} {event.key}"
+                self.look.wrong(f"{name} waits in the outbox of {service} (event {dashed(event.id.hex())})")
         if unsent and not self.rest:
             self.look.note(f"{len(unsent):,} of {service} are on their way to the topics")
         async for row in shot.stream(LEDGER, COMPACTED, now - KEPT_ON_TOPICS, now + timedelta(days=1)):

@@ -18,7 +18,7 @@ TELL_S = 3.0
 
 # What waits behind a parked key waits for a person: it does not move, and another check reports it.
 _WAITING = """
-SELECT (SELECT count(*) FROM outbox) + (SELECT count(*) FROM outbox_express),
+SELECT (SELECT coalesce(sum(events), 0) FROM (SELECT events FROM outbox UNION ALL SELECT events FROM outbox_express) AS o),
   (SELECT count(*) FROM effect w WHERE state <> 'done' AND NOT EXISTS (SELECT FROM parked p WHERE p.key = w.key)),
   (SELECT count(*) FROM timer w WHERE due_at <= business_now()
      AND NOT EXISTS (SELECT FROM parked p WHERE p.key = w.key)),

@@ -14,12 +14,13 @@ from expedite_events import CancelRequested, Event, Lane, ShipmentTracked, Track
 from expedite_events.envelope import Envelope, decode, encode
 from expedite_events.ids import uuid7
 from expedite_messaging import Collection, Engine
+from expedite_messaging.bundles import Bundle, Emitted, packed, unpacked
 from expedite_messaging.clock import anchor
 from expedite_messaging.effects import EffectWorker
 from expedite_messaging.memory import MemoryClock, MemoryEngine
 from expedite_messaging.parking import retry_parked
 from expedite_messaging.postgres import PostgresEngine
-from expedite_messaging.records import wire_headers
+from expedite_messaging.records import shard_of, wire_headers
 from expedite_messaging.testing import create_database, drop_database
 from expedite_messaging.timers import scan_timers
 from expedite_sample.handlers import World, make
@@ -188,16 +189,34 @@ class OnPostgres(BehaviourWorld[PostgresEngine]):
     async def sql(self, statement: str, *args: Any) -> list[Any]:
         return await self.engine.connections.fetch(statement, *args)
 
+    async def bundles(self, *tables: str) -> list[Bundle]:
+        found = []
+        for table in tables or ("outbox", "outbox_express"):
+            for *row, events in await self.sql(f"SELECT id, shard, body, events FROM {table} ORDER BY id"):
+                found.append(unpacked(*row))
+                assert events == len(found[-1].events)
+        return found
+
     async def outbox(self) -> list[Sent]:
         found = []
-        for table in ("outbox", "outbox_express"):
-            for row in await self.sql(f"SELECT * FROM {table} ORDER BY id"):
-                headers = wire_headers(row["headers"], row["id"])
-                sent = decode(row["topic"], row["key"].encode(), row["value"], headers)
-                assert sent.id == row["event_id"]
-                assert sent.sequence == row["id"]
-                found.append(Sent(row["topic"], row["key"], row["id"], row["event_id"], sent.event))
-        return found
+        for bundle in await self.bundles():
+            for event in bundle.events:
+                number = bundle.number + event.place
+                sent = decode(event.topic, event.key.encode(), event.value, wire_headers(event.headers, number))
+                assert sent.sequence == number
+                assert shard_of(event.key) == bundle.shard
+                found.append(Sent(event.topic, event.key, number, sent.id, sent.event))
+        return sorted(found, key=lambda s: (s.topic.endswith(".express"), s.sequence))
+
+    async def alter(self, key: str, value: bytes, topic: str | None = None) -> None:
+        """Make what waits of a key on the standard lane something that no broker takes."""
+        for bundle in await self.bundles("outbox"):
+            events = [
+                Emitted(e.place, topic or e.topic, e.key, e.headers, value) if e.key == key else e
+                for e in bundle.events
+            ]
+            body = packed(Bundle(bundle.number, bundle.shard, events))
+            await self.sql("UPDATE outbox SET body = $2 WHERE id = $1", bundle.number, body)
 
     async def ledger(self) -> list[tuple[str, int]]:
         return sorted((row[0], row[1]) for row in await self.sql("SELECT key, sequence FROM ledger"))

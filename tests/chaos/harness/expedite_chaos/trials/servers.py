@@ -13,7 +13,9 @@ import psutil
 from expedite_chaos.field import Field
 from expedite_chaos.trial import Bite, Trial
 
-_WAITING = "SELECT (SELECT count(*) FROM outbox) + (SELECT count(*) FROM outbox_express)"
+_WAITING = """
+SELECT coalesce(sum(events), 0) FROM (SELECT events FROM outbox UNION ALL SELECT events FROM outbox_express) AS waiting
+"""
 
 
 def killed_broker(seconds: float) -> Callable[[Field], Awaitable[Bite]]:

@@ -7,7 +7,7 @@ from functools import partial
 from expedite_mutants.mutant import MESSAGING
 from expedite_mutants.mutant import Mutant as _Mutant
 
-RELAY, KAFKA = f"{MESSAGING}/relay.py", f"{MESSAGING}/kafka.py"
+RELAY, SENDING, KAFKA = f"{MESSAGING}/relay.py", f"{MESSAGING}/sending.py", f"{MESSAGING}/kafka.py"
 IDEMPOTENCY = "libs/chassis/src/expedite_chassis/idempotency.py"
 
 Mutant = partial(_Mutant, unseen="Kafka")
@@ -25,9 +25,25 @@ MUTANTS = (
         name="relay-passes-a-refused-event",
         wrong="After the broker refused an event, the later ones of its key are published without it.",
         attacks="I5",
+        file=SENDING,
+        old="if not self.blocked or not any(event.key in self.blocked for event in bundle.events):",
+        new="if not self.blocked or len(bundle.events) == 1:",
+    ),
+    Mutant(
+        name="relay-loses-what-it-takes-apart",
+        wrong="Of a bundle with a refused event only the first event keeps a row.",
+        attacks="I4",
         file=RELAY,
-        old="AND key <> ALL($3::text[])",
-        new="AND ($3::text[] IS NOT NULL)",
+        old="for one in singles(unpacked(number, shard, body))",
+        new="for one in singles(unpacked(number, shard, body))[:1]",
+    ),
+    Mutant(
+        name="relay-deletes-half-sent",
+        wrong="A bundle leaves the outbox when one of its partitions has its events.",
+        attacks="I4",
+        file=SENDING,
+        old="return [bundle.number for bundle in taken if bundle.number not in failed], broken",
+        new="return [bundle.number for bundle in taken], broken",
     ),
     Mutant(
         name="relay-forgets-to-delete",

@@ -13,7 +13,7 @@ import asyncpg
 from expedite_events import StockLevelChanged
 from expedite_events.catalogue import INVENTORY
 from expedite_local.audit.databases import CHUNK, Snapshot, opened
-from expedite_local.audit.events import COMPACTED, KEPT_ON_TOPICS, LEDGER, NOT_IN_LEDGER, OUTBOXES, STUCK_S
+from expedite_local.audit.events import COMPACTED, KEPT_ON_TOPICS, LEDGER, NOT_IN_LEDGER, unsent_of
 from expedite_local.audit.invariants import Invariant, level_of
 from expedite_local.audit.watch.memory import Memory, Owed
 from expedite_local.audit.watch.story import Seen, Story, Violation
@@ -71,7 +71,7 @@ class Ledgers:
             try:
                 shot = await self._shot(service)
                 async with self._open[service].transaction(isolation="repeatable_read", readonly=True):
-                    unsent = {bytes.fromhex(row["id"].replace("-", "")) for row in await shot.rows(OUTBOXES, STUCK_S)}
+                    unsent = {event.id for event in await unsent_of(shot)}
                     part: list[Any] = []
                     async for row in shot.stream(LEDGER, COMPACTED, since, until):
                         part.append(row)
