@@ -14,6 +14,7 @@ from expedite_bench.orders import body_of, order, post_bulk
 GLANCE_S = 1.0
 TELL_S = 3.0
 WARM_UP = 100
+FEW = 200
 LAST = ("board", "shipped", "told")
 """The ends of the saga: all three count. The board is nearly always the last and by far the cheapest to ask, so it is the one
 that is watched; the two others are asked when it is full."""
@@ -64,7 +65,7 @@ async def reached(
     moved = told_at = began
     while True:
         now = time.perf_counter()
-        count = await (ground.books.of_these_at(hop, run) if run else ground.books.orders_at(hop))
+        count = await (_of_these(ground, hop, run) if run else ground.books.orders_at(hop))
         if count != found:
             found, moved = count, now
         if found >= wanted:
@@ -80,6 +81,16 @@ async def reached(
         # Counting is work for the database that is measured: rarely while the end is far.
         left_s = (now - began) * (wanted - found) / max(found - before, 1)
         await asyncio.sleep(min(max(left_s / 4, GLANCE_S), TELL_S))
+
+
+async def _of_these(ground: Ground, hop: str, run: Posted) -> int:
+    """How many orders of a run reached a hop: by a few of them, until those are all there. To count twenty thousand
+    costs the database and us 20 ms each time."""
+    few = run.ids[:: max(1, len(run.ids) // FEW)]
+    there = await ground.books.of_these_at(hop, Posted(few, run.since))
+    if there < len(few):
+        return len(run.ids) * there // len(few)
+    return await ground.books.of_these_at(hop, run)
 
 
 async def up_to_reserved(ground: Ground, orders: Sequence[dict[str, Any]]) -> dict[str, Any]:

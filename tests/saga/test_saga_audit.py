@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +12,7 @@ from expedite_saga.audit import Broken
 from expedite_saga.chance import Run
 from expedite_saga.masters import LON, MUG
 from expedite_saga.people import House
+from msgspec.structs import replace
 
 import fulfillment.domain.custody
 import inventory.domain.desk

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
-
-import httpx
 
 from expedite_local.child import Child, ProcessSpec, ProcessStatus, StateName
 from expedite_local.errors import LocalError, StartFailed
@@ -43,7 +40,6 @@ class Supervisor:
         self._nursery = Nursery()
         self._children: dict[str, Child] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._client: httpx.AsyncClient | None = None
 
     async def start(self) -> None:
         """Start every process, each after those it depends on are ready; returns when all are.
@@ -51,11 +47,9 @@ class Supervisor:
         Raises StartFailed (with the end of the log) when one cannot be brought to readiness; everything
         that was started is stopped then.
         """
-        # trust_env off: a proxy set for the internet must not come between us and 127.0.0.1.
-        self._client = httpx.AsyncClient(trust_env=False, timeout=5.0)
         for spec in self.specs:
             self._children[spec.name] = Child(
-                spec, self._home.logs / f"{spec.name}.log", self._terminal, self._client, self._on_change, self._nursery
+                spec, self._home.logs / f"{spec.name}.log", self._terminal, self._on_change, self._nursery
             )
         for name, child in self._children.items():
             self._tasks[name] = asyncio.create_task(self._run(child), name=f"supervise {name}")
@@ -106,9 +100,6 @@ class Supervisor:
         deadline = time.monotonic() + grace
         await asyncio.gather(*(child.wait_gone(deadline) for child in children))
         await self._nursery.close()
-        if self._client is not None:
-            with contextlib.suppress(Exception):
-                await self._client.aclose()
         self._tasks.clear()
 
     def status(self) -> list[ProcessStatus]:

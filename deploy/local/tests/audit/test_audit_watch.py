@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 import typer
 from aiokafka import AIOKafkaProducer
@@ -109,7 +110,7 @@ def stage(house: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stag
 def said(like: Envelope, event: Event, **changes: Any) -> RawRecord:
     """An event as its service would say it, by another cause: its id is right, but no ledger knows it."""
     cause = uuid7()
-    made = replace(
+    made = msgspec.structs.replace(
         like, id=event_id_for(cause, like.service, event, like.lane), event=event, causation_id=cause, raw=None,
         sequence=NUMBER, key=row_of(event).key_of(event), **changes,
     )  # fmt: skip
@@ -135,7 +136,7 @@ async def test_a_clean_stream_is_clean_also_when_all_of_it_comes_twice(stage: St
 async def test_an_event_published_twice_under_a_new_id(stage: Stage) -> None:
     """I3: its cause and content give another id, and no ledger knows this one (I4)."""
     original = stage.last(Delivered, stage.house.orders["closed"])
-    twice = record_of(replace(original, id=uuid7()))
+    twice = record_of(msgspec.structs.replace(original, id=uuid7()))
     (place,) = await stage.publish(twice)
     found = await stage.caught_up()
     wrong = exact(found, place, twice)
@@ -254,7 +255,7 @@ async def test_the_watch_goes_on_after_the_broker_was_away(stage: Stage, watchin
     await stage.server.start()
     await ensure_topics(stage.server.bootstrap)
     assert watching == []
-    twice = record_of(replace(stage.last(Delivered, stage.house.orders["closed"]), id=uuid7()))
+    twice = record_of(msgspec.structs.replace(stage.last(Delivered, stage.house.orders["closed"]), id=uuid7()))
     (place,) = await stage.publish(twice)
     await until(lambda: len(watching) == 2)
     exact(watching, place, twice)

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from struct import Struct
 from uuid import UUID
 
 
@@ -26,6 +27,7 @@ with suppress(ImportError):
 
 
 _VARIANT = 0x8000_0000_0000_0000
+_HASHED, _HALVES = Struct(">HQ"), Struct(">QQ")
 
 
 def parsed(text: bytes) -> UUID:
@@ -46,9 +48,8 @@ def uuid7() -> UUID:
 def uuid8(ms: int, *parts: str) -> UUID:
     """A deterministic, time-ordered id: 48 bits of the cause's time in ms, then a hash of the parts; RFC 9562. The same
     decision taken again gives the same id, so that inboxes recognise it."""
-    digest = int.from_bytes(hashlib.blake2b("\x1f".join(parts).encode(), digest_size=10).digest(), "big")
-    high = (ms << 16) | 0x8000 | (digest >> 68)
-    return _of(((high << 64) | _VARIANT | (digest & 0x3FFF_FFFF_FFFF_FFFF)).to_bytes(16))
+    head, tail = _HASHED.unpack(hashlib.blake2b("\x1f".join(parts).encode(), digest_size=10).digest())
+    return _of(_HALVES.pack((ms << 16) | 0x8000 | (head >> 4), _VARIANT | (tail & 0x3FFF_FFFF_FFFF_FFFF)))
 
 
 def is_ours(event_id: UUID) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import logging
 import sys
@@ -12,6 +11,7 @@ from typing import Any
 
 import httpx
 import uvicorn
+import uvloop
 
 from expedite_local.carriers.app import create_app
 from expedite_local.carriers.rates import profiles
@@ -46,7 +46,7 @@ def main() -> None:
     except (OSError, ValueError) as error:
         sys.stderr.write(f"carriers: the secrets file {args.secrets} cannot be used: {type(error).__name__}\n")
         raise SystemExit(78) from None
-    asyncio.run(serve(args.port, args.host, args.shipping_url, secrets, args.speed, args.seed))
+    uvloop.run(serve(args.port, args.host, args.shipping_url, secrets, args.speed, args.seed))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Annotated, Any
@@ -17,7 +17,7 @@ from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Request,
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from expedite_local.carriers import labels, messages, rates
-from expedite_local.carriers.chance import digits, short_hash
+from expedite_local.carriers.chance import digest, digits, short_hash
 from expedite_local.carriers.rates import NoSuchService, Profile
 from expedite_local.carriers.script import Step
 from expedite_local.carriers.world import World
@@ -66,6 +66,8 @@ class Wish(Ask):
 class BatchWish(Wish):
     """A label to buy in a batch, where the idempotency key of each stands in its request."""
 
+    model_config = ConfigDict(extra="ignore")  # what is printed and priced is taken from the request itself
+
     idempotency_key: Annotated[str, Field(min_length=8)]
 
 
@@ -87,12 +89,13 @@ class Scan(BaseModel):
     expected_at: AwareDatetime | None = None
 
 
-def _world(request: Request) -> World:
+# Coroutines, though they wait for nothing: the framework runs plain functions in a thread each.
+async def _world(request: Request) -> World:
     world: World = request.app.state.world
     return world
 
 
-def _carrier(
+async def _carrier(
     carrier_id: str, world: Annotated[World, Depends(_world)], authorization: Annotated[str, Header()] = ""
 ) -> Profile:
     profile = world.profiles.get(carrier_id)
@@ -131,7 +134,7 @@ async def buy(
 ) -> dict[str, Any]:
     """Sell a label. Number and label derive from the idempotency key: asking again gives the same and costs nothing."""
     try:
-        return _sell(world, carrier, ask.model_dump(), idempotency_key)
+        return _sell(world, carrier, ask.model_dump(), ask.formats, idempotency_key)
     except NoSuchService as refusal:
         raise HTTPException(422, str(refusal)) from None
 
@@ -142,7 +145,7 @@ async def buy_many(request: Request, carrier: CarrierDep, world: WorldDep) -> Re
 
     def sold(raw: Any) -> dict[str, Any]:
         wish = BatchWish.model_validate(raw)
-        return _sell(world, carrier, {"formats": wish.formats, **raw}, wish.idempotency_key)
+        return _sell(world, carrier, raw, wish.formats, wish.idempotency_key)
 
     return _answered(await _requests(request), sold)
 
@@ -171,12 +174,13 @@ def _answered(asked: list[Any], answer: Callable[[Any], dict[str, Any]]) -> Resp
     return Response(orjson.dumps({"results": results}), media_type="application/json")
 
 
-def _sell(world: World, carrier: Profile, asked: Mapping[str, Any], key: str) -> dict[str, Any]:
-    number = f"{carrier.prefix}{digits(12, carrier.carrier_id, key)}"
+def _sell(world: World, carrier: Profile, asked: Mapping[str, Any], formats: Sequence[str], key: str) -> dict[str, Any]:
+    drawn = digest(carrier.carrier_id, key)
+    number = f"{carrier.prefix}{digits(12, drawn)}"
     today = None if number in world.labels else world.clock.now().date()
     rate = rates.price_of(carrier, asked.get("service") or "", asked, world.seed, today)
     world.labels[number] = rate["transit_hours"]
-    label_id, lines = "lbl_" + short_hash(carrier.carrier_id, key), labels.address_lines(asked)
+    label_id, lines = f"lbl_{drawn[:6].hex()}", labels.address_lines(asked)
     # The address of the PDF carries what is printed on it: the page can be drawn at any time, from no memory at all.
     printed = base64.urlsafe_b64encode("\n".join(lines).encode()).decode()
     return {
@@ -186,7 +190,7 @@ def _sell(world: World, carrier: Profile, asked: Mapping[str, Any], key: str) ->
         "cost": rate["price"],
         "currency": rate["currency"],
         "pdf_url": f"/labels/{label_id}/pdf?number={number}&service={rate['service']}&printed={printed}",
-        **labels.make(carrier.name, rate["name"], number, lines, asked["formats"]),
+        **labels.make(carrier.name, rate["name"], number, lines, formats),
     }
 
 

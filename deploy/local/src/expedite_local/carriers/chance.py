@@ -5,20 +5,21 @@ from __future__ import annotations
 import hashlib
 
 
-def _digest(parts: tuple[object, ...]) -> bytes:
-    return hashlib.blake2b("\x1f".join(str(part) for part in parts).encode(), digest_size=16).digest()
+def digest(*parts: object) -> bytes:
+    """Sixteen bytes."""
+    return hashlib.blake2b("\x1f".join([str(part) for part in parts]).encode(), digest_size=16).digest()
 
 
 def draw(*parts: object) -> float:
     """A number in [0, 1) that depends on the parts only."""
-    return int.from_bytes(_digest(parts)[:7], "big") / 2**56
+    return int.from_bytes(digest(*parts)[:7], "big") / 2**56
 
 
 def short_hash(*parts: object) -> str:
     """Twelve hexadecimal digits."""
-    return _digest(parts)[:6].hex()
+    return digest(*parts)[:6].hex()
 
 
-def digits(count: int, *parts: object) -> str:
-    """A decimal number of `count` digits."""
-    return str(int.from_bytes(_digest(parts), "big") % 10**count).zfill(count)
+def digits(count: int, drawn: bytes) -> str:
+    """A decimal number of `count` digits of a digest."""
+    return str(int.from_bytes(drawn, "big") % 10**count).zfill(count)

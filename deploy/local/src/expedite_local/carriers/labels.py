@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
+from functools import cache
 from io import BytesIO
 from typing import Any
 
@@ -29,7 +30,7 @@ def make(carrier: str, service: str, number: str, lines: list[str], formats: Seq
 def address_lines(ask: Mapping[str, Any]) -> list[str]:
     """The recipient as printed."""
     to, who = ask.get("to") or {}, ask.get("recipient") or {}
-    town = " ".join(str(part) for part in (to.get("postcode"), to.get("city")) if part)
+    town = " ".join([str(part) for part in (to.get("postcode"), to.get("city")) if part])
     parts = [
         who.get("company"),
         who.get("name"),
@@ -85,9 +86,17 @@ def pdf(carrier: str, service: str, number: str, lines: list[str]) -> bytes:
 
 def zpl(carrier: str, service: str, number: str, lines: list[str]) -> str:
     """The same for a 203 dpi label printer, in UTF-8."""
-    fields = [f"^FO40,60^A0N,44,44^FH^FD{_escape(carrier)}^FS", f"^FO40,120^A0N,36,36^FH^FD{_escape(service)}^FS"]
-    fields += [f"^FO40,{200 + i * 40}^A0N,30,30^FH^FD{_escape(line[:60])}^FS" for i, line in enumerate(lines[:8])]
-    fields.append(f"^FO60,700^BY3^BCN,200,Y,N,N^FD{number}^FS")
+    shown = [_escape(line[:60]) for line in lines[:8]]
+    return _form(carrier, service, len(shown)) % (*shown, number)
+
+
+@cache
+def _form(carrier: str, service: str, count: int) -> str:
+    """The label of a service with places for so many lines and the number."""
+    names = [_escape(name).replace("%", "%%") for name in (carrier, service)]
+    fields = [f"^FO40,60^A0N,44,44^FH^FD{names[0]}^FS", f"^FO40,120^A0N,36,36^FH^FD{names[1]}^FS"]
+    fields += [f"^FO40,{200 + i * 40}^A0N,30,30^FH^FD%s^FS" for i in range(count)]
+    fields.append("^FO60,700^BY3^BCN,200,Y,N,N^FD%s^FS")
     return "\n".join(["^XA", "^CI28", "^PW812", "^LL1218", *fields, "^XZ"])
 
 

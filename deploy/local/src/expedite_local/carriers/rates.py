@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -25,7 +25,7 @@ class NoSuchService(Exception):
     """The carrier does not sell that, or not for this parcel."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Service:
     """One row of a carrier's price list."""
 
@@ -37,7 +37,7 @@ class Service:
     countries: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Profile:
     """One carrier: how it signs its webhooks, what it sells, how its tracking numbers begin."""
 
@@ -67,40 +67,49 @@ def _profile(row: Mapping[str, Any]) -> Profile:
 
 def quote(profile: Profile, ask: Mapping[str, Any]) -> dict[str, Any]:
     """All services the carrier offers for a parcel, and for which others they hold: its weight step, the whole country."""
-    heaviest = _step(ask)
+    lane, heaviest = _lane(ask), _step(ask)
     return {
-        "rates": [_rate(profile, service, ask) for service in profile.services if _goes(service, ask)],
+        "rates": [_rate(profile, service, lane, heaviest) for service in profile.services if _goes(service, lane)],
         "holds_for": {"weight_from_g": heaviest - STEP_G + 1, "weight_to_g": heaviest, "postcodes": ""},
     }
 
 
-def price_of(profile: Profile, code: str, ask: Mapping[str, Any], seed: int, today: date | None) -> dict[str, Any]:
+def price_of(profile: Profile, code: str, ask: Mapping[str, Any], seed: int, today: date | None) -> Mapping[str, Any]:
     """The rate behind a purchase; raises `NoSuchService` with the reason a carrier would give. What is full `today` may
     go tomorrow: where one carrier alone goes, its refusal must not be for ever. None: it was sold before. Seed 0: nobody
     refuses."""
+    lane = _lane(ask)
     for service in profile.services:
-        if service.code == code and _goes(service, ask):
+        if service.code == code and _goes(service, lane):
             if seed and today and draw(seed, profile.carrier_id, "refuse", ask.get("parcel_id"), today) < REFUSES:
                 raise NoSuchService("no capacity left on this lane today")
-            return _rate(profile, service, ask)
+            return _rate(profile, service, lane, _step(ask))
     raise NoSuchService(f"{profile.name} does not sell {code} for this parcel")
 
 
-def _goes(service: Service, ask: Mapping[str, Any]) -> bool:
-    sender, receiver = _country(ask, "from"), _country(ask, "to")
+Lane = tuple[str | None, str | None]
+"""The countries a parcel comes from and goes to."""
+
+
+def _lane(ask: Mapping[str, Any]) -> Lane:
+    return _country(ask, "from"), _country(ask, "to")
+
+
+def _goes(service: Service, lane: Lane) -> bool:
     if not service.countries:
         return True
     # A dedicated lane stays in its country.
+    sender, receiver = lane
     return receiver in service.countries and sender in (None, receiver)
 
 
-def _rate(profile: Profile, service: Service, ask: Mapping[str, Any]) -> dict[str, Any]:
-    abroad = _country(ask, "from") not in (None, _country(ask, "to"))
-    price = (service.base + service.per_kg * _step(ask) / 1000) * (ABROAD_FACTOR if abroad else 1)
+@lru_cache(maxsize=4096)  # carriers and services are found by what they are, not by all they say: eq=False
+def _rate(profile: Profile, service: Service, lane: Lane, step: int) -> Mapping[str, Any]:
+    abroad = lane[0] not in (None, lane[1])
+    price = (service.base + service.per_kg * step / 1000) * (ABROAD_FACTOR if abroad else 1)
     covered = service.code in COVERED
     return {
-        "quote_id": "q_"
-        + short_hash(profile.carrier_id, service.code, _country(ask, "from"), _country(ask, "to"), _step(ask)),
+        "quote_id": "q_" + short_hash(profile.carrier_id, service.code, *lane, step),
         "service": service.code,
         "name": service.name,
         "price": round(price, 2),
@@ -118,4 +127,5 @@ def _step(ask: Mapping[str, Any]) -> int:
 
 def _country(ask: Mapping[str, Any], end: str) -> str | None:
     place = ask.get(end)
-    return place.get("country") if isinstance(place, dict) else None
+    country = place.get("country") if isinstance(place, dict) else None
+    return None if country is None else str(country)

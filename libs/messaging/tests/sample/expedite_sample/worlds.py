@@ -5,10 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from expedite_events import CancelRequested, Event, Lane, ShipmentTracked, TrackingStatus, Units, row_of
 from expedite_events.envelope import Envelope, decode, encode
