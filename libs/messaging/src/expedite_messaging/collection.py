@@ -117,6 +117,10 @@ class Book(Generic[S]):
         self._found.update(rows)
         self._missing.update(key for key in wanted if key not in rows)
 
+    def exist(self, keys: Iterable[Key]) -> None:
+        """These have rows: what is put for them is an update, without anybody having loaded them."""
+        self._found.update(keys)
+
     def puts(self) -> tuple[list[S], list[S], list[S]]:
         """What was put, in key order: for rows that exist, for rows that were looked for and not found, for keys nobody
         looked for."""

@@ -13,16 +13,17 @@ from pydantic import BaseModel
 from expedite_chassis import Caller, EngineDep, require, root
 from expedite_events import Units, to_json
 from expedite_messaging import Engine, KeyParked, Transient, Tx
-from fulfillment.bodies import Confirmation, ConfirmationsBody, Wrapped
+from fulfillment.bodies import Confirmation, Wrapped
 from fulfillment.desk import Known, order_of, problem, read_codes, refuse_impostor
 from fulfillment.domain import floor
 from fulfillment.domain.floor import Wrapping
 from fulfillment.domain.model import FulfilmentOrder, Refused
+from fulfillment.plain import Confirmations, PlainRoute
 from fulfillment.store import BARCODES, PEOPLE, PRODUCTS, Floor
 from fulfillment.store import floor as load_floor
 from fulfillment.views import Sizes, wrapping_of
 
-router = APIRouter()
+router = APIRouter(route_class=PlainRoute)
 log = logging.getLogger(__name__)
 
 Result = dict[str, Any]
@@ -74,7 +75,7 @@ class Row(NamedTuple):
 )
 async def confirm_in_bulk(
     warehouse_id: Annotated[str, Path(min_length=1, max_length=100)],
-    body: ConfirmationsBody,
+    body: Confirmations,
     engine: EngineDep,
     caller: Annotated[Caller, Depends(require("floor:work"))],
 ) -> Response:

@@ -13,7 +13,7 @@ from expedite_messaging import Book, Cause, Collection, Column, Tx
 from expedite_messaging.collection import metadata_naming
 from fulfillment.domain.copies import Barcode, Receipt
 from fulfillment.domain.model import Note, Order, Page
-from fulfillment.domain.tasks import Task, tasks_of
+from fulfillment.domain.tasks import Task, task_ids, tasks_of
 
 metadata = sa.MetaData(naming_convention=metadata_naming)
 
@@ -65,7 +65,9 @@ class Floor:
             if len(state.notes) > NOTES_PER_PAGE:
                 state, page = state.turned()
                 self.tx.add(TRACE, page)
-            for task in tasks_of(state, before).values():
+            tasks = tasks_of(state, before)
+            self.tasks.stored(tasks, {})  # all but those that `floor` knows of are new
+            for task in tasks.values():
                 self.tasks.put(task)
             self.orders.put(state)
         self.tx.emit(cause, decision)
@@ -74,8 +76,10 @@ class Floor:
 
 async def floor(tx: Tx, order_ids: Iterable[str]) -> Floor:
     """The orders of these ids, blank ones for those never heard of."""
-    # Tasks are derived whole from their order, so their rows are written without being read.
-    return Floor(tx, await tx.load(ORDERS, order_ids), await tx.load(TASKS, ()))
+    orders, tasks = await tx.load(ORDERS, order_ids), await tx.load(TASKS, ())
+    # Tasks are derived whole from their order and written with it: their rows are known without being read.
+    tasks.exist(t for order in orders if order.order_id not in orders.changed for t in task_ids(order))
+    return Floor(tx, orders, tasks)
 
 
 async def trace(tx: Tx, order: Order) -> list[Note]:

@@ -6,12 +6,18 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
+import msgspec
+import orjson
 import pytest
 import pytest_asyncio
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
 import fulfillment.confirming
 from expedite_chassis.testing import client
 from expedite_events import Lane, Packed, Tier, Units
+from fulfillment import bodies, plain
 from fulfillment.main import spec
 from fulfillment.store import NOTES_PER_PAGE, TRACE
 
@@ -230,3 +236,65 @@ async def test_the_api_describes_the_bulk_call(belt: httpx.AsyncClient):
     call = api["paths"]["/warehouses/{warehouse_id}/confirmations"]["post"]
     assert "ConfirmationResults" in str(call["responses"]["200"])
     assert api["components"]["schemas"]["ConfirmationsBody"]["properties"]["confirmations"]["maxItems"] == 500
+
+
+TEXTS = st.one_of(
+    st.sampled_from(["", "a", "a b", " a", "a ", "\t", 'a"b', "a\\", "\u00a0a", "ü", "\x00", "x" * 7, "x" * 8]),
+    st.builds("y".__mul__, st.sampled_from([40, 41, 64, 65, 100, 101, 128, 129])),
+)
+VALUES = st.one_of(
+    TEXTS, st.sampled_from([None, True, -1, 0, 1, 2.0, 1.5, 100_000, 100_001, 5_000_000, 5_000_001, [], {}])
+)
+
+
+def _some(fields: dict[str, Any], **usual: Any) -> st.SearchStrategy[dict[str, Any]]:
+    """The usual object with some fields set otherwise, or left out."""
+    odd = st.dictionaries(st.sampled_from([*fields, "odd"]), VALUES, max_size=1)
+    gone = st.sets(st.sampled_from(list(fields)), max_size=1)
+    made = st.fixed_dictionaries({name: usual.get(name, st.just(value)) for name, value in fields.items()})
+    return st.builds(lambda m, o, g: {k: v for k, v in {**m, **o}.items() if k not in g}, made, odd, gone)
+
+
+SCANS = _some({"sku": "SKU-1", "quantity": 2, "scan_id": "scan-0001"})
+PACKS = _some({"box": "tote-9", "weight_g": 12})
+SAID = _some(
+    {"fulfilment_order_id": "x-F1", "by": "belt", "scans": [], "pack": {}},
+    scans=st.lists(SCANS, max_size=2),
+    pack=PACKS,
+)
+BODIES = _some({"confirmations": []}, confirmations=st.lists(SAID, max_size=2))
+
+
+@given(BODIES)
+def test_what_is_read_at_once_is_read_alike(body: dict[str, Any]) -> None:
+    """E2: the fast way of reading takes nothing that the model refuses, and finds the same in the rest."""
+    read = plain.read_plain(orjson.dumps(body))
+    if read is not None:
+        model = bodies.ConfirmationsBody.model_validate(body)
+        assert msgspec.to_builtins(read) == model.model_dump()
+        first, same = read.confirmations[0], model.confirmations[0]
+        assert [scan.code for scan in first.scans] == [scan.code for scan in same.scans]
+        return
+    try:
+        model = bodies.ConfirmationsBody.model_validate(body)
+    except ValidationError:
+        return
+    assert not orjson.dumps(body).isascii() or any(s in orjson.dumps(body) for s in (b"\\", b'" ', b' "'))
+
+
+def test_the_usual_call_is_read_at_once() -> None:
+    """E2: what conveyors send is plain, and what is read so has the fields of the models."""
+    assert plain.read_plain(orjson.dumps({"confirmations": [said(order, pack={}) for order in ORDERS]}))
+    for model, read in (
+        (bodies.ConfirmationsBody, plain.PlainConfirmations), (bodies.Confirmation, plain.PlainConfirmation),
+        (bodies.KnownScan, plain.PlainScan), (bodies.Wrapped, plain.PlainWrapped),
+    ):  # fmt: skip
+        assert set(read.__struct_fields__) == set(model.model_fields)
+
+
+@pytest.mark.parametrize("form", [orjson.dumps, lambda body: orjson.dumps(body, option=orjson.OPT_INDENT_2)])
+async def test_a_call_is_taken_however_it_is_written(belt: httpx.AsyncClient, form: Any):
+    """E2: compact or laid out, the call is the same."""
+    body = form({"confirmations": [said(ORDERS[0], pack={})]})
+    answer = await belt.post(PATH, content=body, headers={"Content-Type": "application/json"})
+    assert answer.json()["results"][0]["outcome"] == "done"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
@@ -134,6 +135,14 @@ def tasks_of(order: Order, before: Order | None = None) -> dict[str, Task]:
         ]  # fmt: skip
     tasks += [_move(order, transfer) for transfer in order.transfers if id(transfer) not in known]
     return {task.task_id: task for task in tasks}
+
+
+def task_ids(order: Order) -> Iterator[str]:
+    """The ids of all tasks of an order, finished ones too."""
+    for work in order.fulfilment_orders:
+        yield work.fulfilment_order_id
+        yield from (p.put_back_id for p in work.put_backs)
+    yield from (transfer.transfer_id for transfer in order.transfers)
 
 
 def _pick(order: Order, work: FulfilmentOrder) -> Task:
