@@ -148,8 +148,11 @@ class Book(Generic[S]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def put(self, state: S) -> None:
-        """Replace the state under its own key; unchanged objects cost nothing."""
+    def put(self, state: S, *, stored: bool | None = None) -> None:
+        """Replace the state under its own key; unchanged objects cost nothing. `stored`: who puts a row that was not looked
+        for knows whether the database has it. The first word counts: what this transaction makes has no row before its end."""
         key = self.collection.key_of(state)
+        if stored is not None and key not in self._found and key not in self._missing:
+            (self._found if stored else self._missing).add(key)
         if self._rows.get(key) is not state or key in self.changed:
             self._rows[key] = self.changed[key] = state

@@ -1,4 +1,4 @@
-"""What is performed at carriers outside transactions: rates, labels, voids. A batch of effects becomes one request per
+"""What is performed at carriers outside transactions: rates, labels, voids. A batch of effects becomes few requests per
 carrier that takes batches; every effect has its own outcome all the same (protocol: `shipping.carriers`)."""
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ __all__ = ["CarrierAway", "Performers", "bind"]
 
 Answer = dict[str, Any] | Exception
 Ask = tuple[str, dict[str, Any]]  # idempotency key, body
+PERFORMED_AT_ONCE = 500  # as many as a batch of events may want: what has no room here must be claimed from the table
 ONE_BY_ONE_AT_ONCE = 32
 ONE_BY_ONE_S = 20.0  # all requests that had to be made one by one; what is left then is tried again
 BATCH_TIMEOUT_S = 20.0
@@ -101,7 +102,16 @@ class Performers:
     async def _answers(
         self, carrier: Mapping[str, Any], path: str, asks: Sequence[Ask], within_s: float
     ) -> list[Answer]:
-        """What one carrier answers to each request: in a batch when it takes them, else one by one."""
+        """What one carrier answers to each request, as many in one as it takes."""
+        slots = asyncio.Semaphore(ONE_BY_ONE_AT_ONCE)
+        parts = [asks[at : at + BATCH_AT_MOST] for at in range(0, len(asks), BATCH_AT_MOST)]
+        found = await asyncio.gather(*(self._part(carrier, path, part, within_s, slots) for part in parts))
+        return [answer for answers in found for answer in answers]
+
+    async def _part(
+        self, carrier: Mapping[str, Any], path: str, asks: Sequence[Ask], within_s: float, slots: asyncio.Semaphore
+    ) -> list[Answer]:
+        """In a batch when the carrier takes them, else one by one."""
         if carrier.get("batch", True) and len(asks) > 1:
             bodies = [{"idempotency_key": key, **body} if key else body for key, body in asks]
             try:
@@ -110,7 +120,6 @@ class Performers:
                 pass
             except (CarrierAway, GaveUp) as error:
                 return [error] * len(asks)
-        slots = asyncio.Semaphore(ONE_BY_ONE_AT_ONCE)
 
         async def ask(key: str, body: Mapping[str, Any]) -> dict[str, Any]:
             async with slots:
@@ -161,7 +170,7 @@ def _outcome(task: asyncio.Future[dict[str, Any]]) -> Answer:
 def bind(handlers: Handlers, runtime: Runtime) -> Performers:
     """Bind the performers to this process's HTTP client and secrets."""
     performers = Performers(CarrierApi(runtime.http, runtime.secrets))
-    handlers.performs_batch("quote_rates", performers.quote, limit=BATCH_AT_MOST)
-    handlers.performs_batch("buy_label", performers.buy, limit=BATCH_AT_MOST)
+    handlers.performs_batch("quote_rates", performers.quote, limit=PERFORMED_AT_ONCE)
+    handlers.performs_batch("buy_label", performers.buy, limit=PERFORMED_AT_ONCE)
     handlers.performs("void_label", performers.void)
     return performers

@@ -281,9 +281,8 @@ class Desktop:
             for parcel in after.parcels:
                 known = before.parcel(parcel.parcel_id)
                 if not same or known is None or (known is not parcel and _SHOWN(known) != _SHOWN(parcel)):
-                    if known is None:  # nobody has to look whether it has a row
-                        self.rows.stored((parcel.parcel_id,), {})
-                    self.rows.put(row_of(after, parcel))
+                    # A parcel and its row come in one transaction: nobody has to look whether there is a row.
+                    self.rows.put(row_of(after, parcel), stored=known is not None)
         self.tx.apply(cause, self.orders, decision)
 
 

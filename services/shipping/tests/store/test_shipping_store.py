@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from expedite_chassis import root
 from expedite_chassis.testing import client
-from expedite_events import Decision, Lane, Packed, Tier, Units, row_of
+from expedite_events import CancelRequested, Decision, Lane, Packed, Tier, Units, row_of
 from expedite_events import TrackingStatus as S
 from expedite_events.envelope import Envelope
 from expedite_events.ids import uuid7
@@ -23,6 +23,8 @@ from shipping.domain.state import LabelState
 from shipping.main import spec
 from shipping.store import Desktop
 
+NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
+
 
 @pytest.fixture
 async def engine() -> AsyncIterator[Any]:
@@ -31,11 +33,9 @@ async def engine() -> AsyncIterator[Any]:
         yield made
 
 
-def sent(event: Packed) -> Envelope:
+def sent(event: Packed | CancelRequested) -> Envelope:
     row = row_of(event)
-    return Envelope(
-        uuid7(), "fulfillment", row, event.order_id, Lane.STANDARD, event, event.packed_at, uuid7(), uuid7()
-    )
+    return Envelope(uuid7(), row.owners[0], row, event.order_id, Lane.STANDARD, event, NOW, uuid7(), uuid7())
 
 
 async def packed(engine: Any, given: Any, order: str, tier: Tier, hours: int) -> str:
@@ -84,6 +84,20 @@ async def test_the_dock_sorts_in_sql_as_it_does_in_memory(engine: Any, given: An
         assert [i["parcel_id"] for i in first["items"]] == ["a-P1", "b-P1"]
         rest = (await api.get(f"/parcels?status=ready&after={first['next']}")).json()
         assert [i["parcel_id"] for i in rest["items"]] == ["c-P1", "d-P1"]
+
+
+async def test_a_parcel_that_changes_in_the_batch_that_brought_it_is_listed(engine: Any, given: Any) -> None:
+    """E1, A8: its row is new although the order knew the parcel by then; what comes later replaces the row."""
+    event = given.packed(order_id="a", parcel_id="a-P1")
+    cancel = given.cancel().put(order_id="a", request_id="a-C1")
+    await engine.deliver([sent(event), sent(cancel)])
+    async with client(spec, engine) as api:
+        (item,) = (await api.get("/warehouses/LON/dock")).json()["items"]
+        assert (item["parcel_id"], item["status"]) == ("a-P1", "put_back")
+        assert (await api.post("/parcels/a-P1/put-back", json={"by": "bob"})).status_code == 200
+        assert (await api.get("/warehouses/LON/dock")).json()["items"] == []
+        (item,) = (await api.get("/parcels")).json()["items"]
+        assert (item["parcel_id"], item["status"]) == ("a-P1", "cancelled")
 
 
 async def test_the_manifest_goes_on_where_it_ended(engine: Any, given: Any) -> None:

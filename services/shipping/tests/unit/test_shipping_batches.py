@@ -13,8 +13,8 @@ import pytest
 from expedite_events import Units
 from expedite_messaging import EffectCall, GaveUp
 from expedite_messaging.tx import uuid8
-from shipping.carriers import CarrierApi, CarrierAway
-from shipping.effects import Performers
+from shipping.carriers import BATCH_AT_MOST, CarrierApi, CarrierAway
+from shipping.effects import PERFORMED_AT_ONCE, Performers
 
 LABEL = {"label_id": "lbl_1", "tracking_number": "SP1", "zpl": "^XA^XZ"}
 RATE = {"service": "DAY", "name": "Day", "price": "5.10", "currency": "GBP", "transit_hours": 24, "odd": "ignored"}
@@ -77,6 +77,23 @@ async def test_many_labels_are_one_request_with_a_key_each(carrier: tuple[Carrie
     assert request.headers["authorization"] == "Bearer k"
     wished = orjson.loads(request.content)["requests"][0]
     assert (wished["quote_id"], wished["service"], wished["formats"]) == ("q0", "DAY", ["zpl"])
+
+
+async def test_no_request_has_more_than_a_carrier_takes(carrier: tuple[Carrier, Performers]) -> None:
+    """F1, F2: what was wanted together and does not fit one request goes in several; answers keep their order."""
+    server, performers = carrier
+    sizes: list[int] = []
+
+    def answer(_: httpx.Request, body: Any) -> httpx.Response:
+        sizes.append(len(body["requests"]))
+        results = [LABEL | {"label_id": r["idempotency_key"]} for r in body["requests"]]
+        return httpx.Response(200, json={"results": results})
+
+    server.answer = answer
+    calls = buying(PERFORMED_AT_ONCE)
+    sold = await performers.buy(calls)
+    assert sorted(sizes) == [100, BATCH_AT_MOST, BATCH_AT_MOST]
+    assert [s["label_id"] for s in sold if isinstance(s, dict)] == [str(call.id) for call in calls]
 
 
 async def test_each_label_of_a_batch_has_its_own_outcome(carrier: tuple[Carrier, Performers]) -> None:
