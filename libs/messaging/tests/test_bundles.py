@@ -41,10 +41,7 @@ def test_what_is_bound_together_comes_apart_as_it_was(keys: int) -> None:
 
 def test_a_bundle_is_of_one_shard_and_lane() -> None:
     """P25: whoever owns a shard sends all of a key, and urgent events wait for no others."""
-    emitted = [tracked(f"O{n}", "word") for n in range(200)]
-    for n, event in enumerate(emitted):
-        event.lane = Lane.EXPRESS if n % 3 == 0 else Lane.STANDARD
-    found = bundled(emitted)
+    found = bundled([tracked(f"O{n}", "word", Lane.STANDARD if n % 3 else Lane.EXPRESS) for n in range(200)])
     assert len({(lane, bundle.shard) for lane, bundle in found}) == len(found) == 2 * SHARDS
     for lane, bundle in found:
         assert {e.lane for e in read(again(bundle))} == {lane}

@@ -118,8 +118,9 @@ class Book(Generic[S]):
         self._missing.update(key for key in wanted if key not in rows)
 
     def exist(self, keys: Iterable[Key]) -> None:
-        """These have rows: what is put for them is an update, without anybody having loaded them."""
-        self._found.update(keys)
+        """These have rows: what is put for them is an update, without anybody having loaded them. The first word counts: what
+        this transaction makes has no row before its end."""
+        self._found.update(key for key in keys if key not in self._missing)
 
     def puts(self) -> tuple[list[S], list[S], list[S]]:
         """What was put, in key order: for rows that exist, for rows that were looked for and not found, for keys nobody
@@ -148,11 +149,8 @@ class Book(Generic[S]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def put(self, state: S, *, stored: bool | None = None) -> None:
-        """Replace the state under its own key; unchanged objects cost nothing. `stored`: who puts a row that was not looked
-        for knows whether the database has it. The first word counts: what this transaction makes has no row before its end."""
+    def put(self, state: S) -> None:
+        """Replace the state under its own key; unchanged objects cost nothing."""
         key = self.collection.key_of(state)
-        if stored is not None and key not in self._found and key not in self._missing:
-            (self._found if stored else self._missing).add(key)
         if self._rows.get(key) is not state or key in self.changed:
             self._rows[key] = self.changed[key] = state

@@ -282,7 +282,11 @@ class Desktop:
                 known = before.parcel(parcel.parcel_id)
                 if not same or known is None or (known is not parcel and _SHOWN(known) != _SHOWN(parcel)):
                     # A parcel and its row come in one transaction: nobody has to look whether there is a row.
-                    self.rows.put(row_of(after, parcel), stored=known is not None)
+                    if known is None:
+                        self.rows.stored((parcel.parcel_id,), {})
+                    else:
+                        self.rows.exist((parcel.parcel_id,))
+                    self.rows.put(row_of(after, parcel))
         self.tx.apply(cause, self.orders, decision)
 
 
