@@ -163,9 +163,9 @@ class Builder:
         return len(found)
 
     async def _mail(self, call: EffectCall) -> dict[str, Any]:
-        mail = wire(call.data, "http://status.test", mail_settings, START)
+        mail = wire(call, "http://status.test", mail_settings, START)
         self.box.keep(mail.content, mail.sender.encode())
-        return {"message_id": call.data["message_id"]}
+        return {"message_id": call.subject}
 
     # -- people
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -29,19 +29,20 @@ def _sender(setting: str) -> tuple[str, str]:
     return mailbox(name, addr_spec), addr_spec
 
 
-def wire(data: Mapping[str, Any], status_url: str, settings: NotifierSettings, sent_at: datetime) -> Mail:
+def wire(call: EffectCall, status_url: str, settings: NotifierSettings, sent_at: datetime) -> Mail:
     """The message as it goes over the wire. The Message-ID is the message's identity: a repeated send after a crash is
     recognisable as the same message. ValueError when the recipient cannot be written to."""
-    subject, text, html = render(data, status_url)
+    data = call.data
+    subject, text, html = render(call.key, data, status_url)
     sender_shown, sender = _sender(settings.sender)
     recipient = address(data["to"])
     headers = (
         ("Subject", unstructured(subject)),
         ("From", sender_shown),
         ("To", mailbox(data["name"], recipient)),
-        ("Message-ID", f"<{data['message_id']}@{settings.message_domain}>"),
+        ("Message-ID", f"<{call.subject}@{settings.message_domain}>"),
         ("Date", format_datetime(sent_at)),
-        ("X-Expedite-Order", unstructured(data["order_id"])),
+        ("X-Expedite-Order", unstructured(call.key)),
         ("X-Expedite-Kind", unstructured(data["kind"])),
         ("X-Expedite-Occasion", unstructured(data["occasion"])),
         ("Auto-Submitted", "auto-generated"),
@@ -49,9 +50,9 @@ def wire(data: Mapping[str, Any], status_url: str, settings: NotifierSettings, s
     return Mail(sender, recipient, alternative(headers, text, html), utf8=not recipient.isascii())
 
 
-def compose(data: Mapping[str, Any], status_url: str, settings: NotifierSettings, sent_at: datetime) -> EmailMessage:
+def compose(call: EffectCall, status_url: str, settings: NotifierSettings, sent_at: datetime) -> EmailMessage:
     """The message as the standard library reads it, for whoever wants to look into one."""
-    return message_from_bytes(wire(data, status_url, settings, sent_at).content, policy=policy.default)
+    return message_from_bytes(wire(call, status_url, settings, sent_at).content, policy=policy.default)
 
 
 class Pace:
@@ -89,7 +90,7 @@ class Mailer:
         mails: dict[int, Mail] = {}
         for number, call in enumerate(calls):
             try:
-                mails[number] = wire(call.data, self._status_link(call.key), self._settings, sent_at)
+                mails[number] = wire(call, self._status_link(call.key), self._settings, sent_at)
             except ValueError as error:
                 answers[number] = GaveUp(f"the address cannot be used: {error}")
             except Exception as error:  # of a template, say: it stops no other message

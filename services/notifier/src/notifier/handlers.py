@@ -18,10 +18,10 @@ def _apply(tx: Tx, cause: Received[Any], orders: Book[OrderView], decision: Deci
     """Apply a decision and keep a row for each message it asks for."""
     tx.apply(cause, orders, decision)
     for effect in decision.effects:
-        said = effect.data
+        mail = effect.data
         message = Message(
-            message_id=effect.subject, order_id=said["order_id"], kind=said["kind"], occasion=said["occasion"],
-            audience=said["audience"], language=said["language"], to=said["to"], decided_at=tx.now,
+            message_id=effect.subject, order_id=cause.key, kind=mail["kind"], occasion=mail["occasion"],
+            audience=mail["audience"], language=mail["language"], to=mail["to"], decided_at=tx.now,
         )  # fmt: skip
         tx.add(MESSAGES, message)
 
@@ -63,7 +63,7 @@ async def message_left(batch: Batch[EffectResult], tx: Tx) -> None:
     for result in batch:
         message, facts = messages[result.subject], result.request["facts"]
         if result.ok:
-            tx.emit(result, sent(result.request, tx.now))
+            tx.emit(result, sent(result.key, result.subject, result.request, tx.now))
             messages.put(message.put(status="sent", sent_at=tx.now, attempts=result.attempts, facts=facts))
         else:
             messages.put(message.put(status="failed", attempts=result.attempts, error=result.error, facts=facts))

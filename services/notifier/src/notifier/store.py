@@ -42,8 +42,12 @@ MESSAGES = Collection(
     metadata=metadata,
     key=("message_id",),
     columns=(Column("status", sa.Text()), Column("decided_at", sa.DateTime(timezone=True), index=True)),
-    # What is not sent is little and is asked for: those that wait, those that were refused.
-    constraints=(sa.Index("ix_message_unsent", "status", "decided_at", postgresql_where=sa.text("status <> 'sent'")),),
+    # What is not sent is little and is asked for: those that wait, those that were refused. Two indexes, because each message
+    # is in one of them at most, and comparing moments alone is cheaper than texts before them.
+    constraints=[
+        sa.Index(f"ix_message_{status}", "decided_at", postgresql_where=sa.text(f"status = '{status}'"))
+        for status in ("queued", "failed")
+    ],
 )
 # An id begins with its order's: compared by code points, the key finds the messages of an order, and no index is needed.
 MESSAGES.table.c.message_id.type = sa.Text(collation="C")

@@ -54,12 +54,13 @@ def linked(paragraph: str) -> Markup:
     return Markup(_URL.sub(r'<a href="\g<0>" rel="noopener">\g<0></a>', str(escape(paragraph))))
 
 
-def render(data: Mapping[str, Any], status_url: str) -> tuple[str, str, str]:
+def render(order_id: str, data: Mapping[str, Any], status_url: str) -> tuple[str, str, str]:
     """(subject, text, HTML) of a message in its language. The first line of a template is the subject."""
     language = data["language"]
     context = {
         **data,
         **data["facts"],
+        "order_id": order_id,
         "status_url": status_url,
         "date": lambda value: local_date(value, language),
     }

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from email.message import EmailMessage
 from typing import Any
 
 import notifier_story as story
@@ -13,14 +14,16 @@ import pytest
 
 from expedite_chassis.testing import client
 from expedite_events import Lane, plain
-from expedite_messaging import GaveUp
+from expedite_messaging import EffectCall, GaveUp
 from expedite_messaging.effects import EffectWorker
 from expedite_messaging.migrate import drift
 from expedite_messaging.postgres import PostgresEngine
 from expedite_messaging.testing import create_database, drop_database, postgres_engine
 from notifier.domain.telling import EMAIL
+from notifier.effects import compose
 from notifier.handlers import handlers
 from notifier.main import spec
+from notifier.settings import settings
 from notifier.store import MESSAGES, ORDERS, of_order
 
 ORDER, NEXT = story.ORDER, "20261123-EC-0000010"  # the second id begins with the first
@@ -76,6 +79,26 @@ async def test_personal_data_that_telling_does_not_take_is_not_kept(engine: Post
     (known,) = await engine.read(lambda tx: tx.find(ORDERS))
     expected = {"name": "Anna Lee", "email": "anna@example.com", "language": "en", "draft": False}
     assert plain(known.customer) == expected
+
+
+async def test_a_mail_of_the_version_before_is_sent(engine: PostgresEngine) -> None:
+    """I3: it names the message and the order itself; they are the effect's, and its recipient hears of it all the same."""
+    await deliver(engine, ORDER)
+    before = "json_build_object('message_id', subject, 'order_id', key)::jsonb || data::jsonb"
+    await engine.connections.fetch(f"UPDATE effect SET data = ({before})::json")
+    mails: list[EmailMessage] = []
+
+    async def perform(calls: Sequence[EffectCall]) -> list[Any]:
+        mails.extend(compose(call, "http://x", settings, story.NOW) for call in calls)
+        return [{"message_id": call.subject} for call in calls]
+
+    engine.handlers.performs_batch(EMAIL, perform)
+    assert await EffectWorker(engine, Lane.STANDARD).perform_some(EMAIL) == 3
+    rows = await engine.read(lambda tx: tx.find(MESSAGES, {"status": "sent"}))
+    assert {f"<{row.message_id}@expedite.example>" for row in rows} == {mail["Message-ID"] for mail in mails}
+    assert {mail["X-Expedite-Order"] for mail in mails} == {ORDER}
+    said = await engine.connections.fetch("SELECT convert_from(value, 'UTF8') FROM outbox")
+    assert {json.loads(row[0])["message_id"] for row in said} == {row.message_id for row in rows}
 
 
 async def test_what_waits_is_shown_and_what_left_is_announced(engine: PostgresEngine) -> None:

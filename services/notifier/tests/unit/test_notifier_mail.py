@@ -16,6 +16,7 @@ from notifier.settings import NotifierSettings
 from notifier.wording import HERE, linked, local_date, render
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
+ORDER = "20261123-EC-000001"
 WHEN = NOW.isoformat()
 FACTS = {
     "receipt": {"total": "9.90", "currency": "GBP"}, "needs_info": {"due_at": WHEN, "problems": "The postcode is missing."},
@@ -33,9 +34,8 @@ FACTS = {
 
 def data(kind: str, language: str = "en", to: str = "anna@example.com") -> dict:
     return {
-        "message_id": f"o.{kind}.x.customer", "order_id": "20261123-EC-000001", "kind": kind, "occasion": "x",
-        "audience": "customer", "language": language, "to": to, "name": "Anna <Lee>", "items": [["Heart", 3]],
-        "promise_by": WHEN, "facts": FACTS[kind],
+        "kind": kind, "occasion": "x", "audience": "customer", "language": language, "to": to, "name": "Anna <Lee>",
+        "items": [["Heart", 3]], "promise_by": WHEN, "facts": FACTS[kind],
     }  # fmt: skip
 
 
@@ -43,8 +43,8 @@ def data(kind: str, language: str = "en", to: str = "anna@example.com") -> dict:
 @pytest.mark.parametrize("kind", sorted(FACTS))
 def test_every_template_renders_in_every_language(kind: str, language: str) -> None:
     """G1: English and Chinese; the subject names the order, HTML escapes what people typed."""
-    subject, text, html = render(data(kind, language), "http://127.0.0.1/s/x")
-    assert "20261123-EC-000001" in subject
+    subject, text, html = render(ORDER, data(kind, language), "http://127.0.0.1/s/x")
+    assert ORDER in subject
     assert text
     assert "{{" not in text + html
     assert "Anna <Lee>" in text
@@ -119,7 +119,7 @@ def mailer(port: int, **settings: float) -> Mailer:
 
 
 def call(kind: str, **changes: str) -> EffectCall:
-    return EffectCall(uuid7(), "email", f"o.{kind}.x.customer", "20261123-EC-000001", data(kind, **changes))
+    return EffectCall(uuid7(), "email", f"o.{kind}.x.customer", ORDER, data(kind) | changes)
 
 
 async def test_a_real_server_receives_the_message(smtp) -> None:  # type: ignore[no-untyped-def]
@@ -187,7 +187,7 @@ def test_header_injection_is_refused() -> None:
     """I5: a line break in a name or address never becomes a header."""
     for evil in ({"name": "Anna\r\nBcc: all@example.com"}, {"to": "anna@example.com\r\nBcc: all@example.com"}):
         with pytest.raises(ValueError):
-            compose(data("shipped") | evil, "http://x", NotifierSettings(), NOW)
+            compose(call("shipped", **evil), "http://x", NotifierSettings(), NOW)
 
 
 async def test_the_pace_lets_a_burst_through_and_then_so_many_a_second() -> None:

@@ -73,13 +73,12 @@ class Mailbox:
         self.mails: list[EmailMessage] = []
 
     async def __call__(self, call: EffectCall) -> dict[str, Any]:
-        data = dict(call.data)
         if self._short:
-            self.mails.append(_envelope(data))
+            self.mails.append(_envelope(call))
         else:
-            link = link_to(self._url, self._secret, data["order_id"])
-            self.mails.append(compose(data, link, mail_settings, self._clock.now))
-        return {"message_id": data["message_id"]}
+            link = link_to(self._url, self._secret, call.key)
+            self.mails.append(compose(call, link, mail_settings, self._clock.now))
+        return {"message_id": call.subject}
 
     def of(self, order_id: str, audience: str = "customer") -> list[str]:
         """The kinds of messages about an order, one per Message-ID, in the order they first left."""
@@ -91,10 +90,10 @@ class Mailbox:
         return list(seen.values())
 
 
-def _envelope(data: Mapping[str, Any]) -> EmailMessage:
+def _envelope(call: EffectCall) -> EmailMessage:
     """A message without text."""
     mail = EmailMessage()
-    mail["To"], mail["Message-ID"] = data["to"], f"<{data['message_id']}@expedite.example>"
-    mail["X-Expedite-Order"], mail["X-Expedite-Kind"] = data["order_id"], data["kind"]
-    mail["X-Expedite-Occasion"] = data["occasion"]
+    mail["To"], mail["Message-ID"] = call.data["to"], f"<{call.subject}@expedite.example>"
+    mail["X-Expedite-Order"], mail["X-Expedite-Kind"] = call.key, call.data["kind"]
+    mail["X-Expedite-Occasion"] = call.data["occasion"]
     return mail

@@ -60,10 +60,11 @@ def _in_order(message: str, order_id: str) -> str:
 def _mailed(
     told: OrderView, identity: str, kind: str, occasion: str, audience: str, whom: Recipient, facts: Facts
 ) -> Decision[OrderView]:
-    """An order that a message is told of, and the mail: all that sending takes."""
+    """An order that a message is told of, and the mail: all that sending takes but the ids of the message and the order, which
+    are the effect's own."""
     data: dict[str, object] = {
-        "message_id": identity, "order_id": told.order_id, "kind": kind, "occasion": occasion, "audience": audience,
-        "language": spoken(whom.language), "to": whom.email, "name": whom.name, "facts": facts,
+        "kind": kind, "occasion": occasion, "audience": audience, "language": spoken(whom.language), "to": whom.email,
+        "name": whom.name, "facts": facts,
     }  # fmt: skip
     if kind == "receipt":
         data["items"] = told.items
@@ -275,15 +276,15 @@ CUSTOMER_EVENTS = _HEARINGS.keys()
 STAFF_EVENTS = (OrderHeld, SLABreached)
 
 
-def sent(message: Mapping[str, object], now: datetime) -> Decision[None]:
+def sent(order_id: str, message_id: str, mail: Mapping[str, object], now: datetime) -> Decision[None]:
     """A message left: the world may know (G5)."""
     event = CustomerNotified(
-        order_id=str(message["order_id"]),
-        message_id=str(message["message_id"]),
-        kind=str(message["kind"]),
-        occasion=str(message["occasion"]),
-        audience=str(message["audience"]),
-        language=str(message["language"]),
+        order_id=order_id,
+        message_id=message_id,
+        kind=str(mail["kind"]),
+        occasion=str(mail["occasion"]),
+        audience=str(mail["audience"]),
+        language=str(mail["language"]),
         sent_at=now,
     )
     return Decision(None, events=(event,))
