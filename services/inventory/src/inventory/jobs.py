@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
+from weakref import WeakSet
 
 from expedite_events import Decision, StockLevelChanged
 from expedite_messaging.cause import Root
@@ -20,6 +21,8 @@ from inventory.store import BACKORDERS, ORDERS, QUEUE, SHELVES
 MAX_PASSES = 20
 SHELVES_A_PASS = 100
 ORDERS_A_PASS = 300
+CROWD = 100  # shelves whose levels are said every run; of more, every other one
+_crowd_said: WeakSet[Engine] = WeakSet()  # by whose last run
 
 
 async def fill(engine: Engine) -> None:
@@ -94,10 +97,20 @@ async def _queue(tx: Tx, skus: Sequence[str], limit: int) -> list[Backorder]:
 async def publish_levels(engine: Engine) -> None:
     """StockLevelChanged for every shelf that changed since the last time: coalesced, one revision per shelf. One walk over all
     of them: a shelf that changes meanwhile is said next time, or those that always do would be said over and over, and the
-    others wait."""
+    others wait. A crowd is said every other run: nobody reads so many so often, and each is an event for all who hear it."""
+    rests, crowd = engine in _crowd_said, await engine.read(_crowded)
+    _crowd_said.discard(engine)
+    if rests and crowd:
+        return
     after: str | None = ""
     while after is not None:
         after = await engine.transact([], partial(_publish, after=after))
+    if crowd:
+        _crowd_said.add(engine)
+
+
+async def _crowded(tx: Tx) -> bool:
+    return await tx.count(SHELVES, {"dirty": True}, CROWD + 1) > CROWD
 
 
 async def _publish(tx: Tx, after: str) -> str | None:

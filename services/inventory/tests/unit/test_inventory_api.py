@@ -215,6 +215,19 @@ async def test_many_levels_are_published_some_skus_at_a_time(inv: Any, monkeypat
     assert [(e.sku, e.warehouse_id) for e in events(inv, StockLevelChanged)] == shelves
 
 
+async def test_levels_of_a_crowd_are_published_every_other_time(inv: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """D12: and those of a few every time."""
+    monkeypatch.setattr(jobs, "CROWD", 2)
+    for skus, said in (("abc", 6), ("ab", 8)):
+        before = len(events(inv, StockLevelChanged))
+        for _ in range(4):
+            await inv.stock(**{f"LON_{sku}": 1 for sku in skus})
+            await jobs.publish_levels(inv.engine)
+        assert len(events(inv, StockLevelChanged)) - before == said
+        for _ in range(2):
+            await jobs.publish_levels(inv.engine)  # what a run that rested left
+
+
 async def test_every_event_of_the_catalogue_has_its_handler(inv: Any) -> None:
     """I1: what the catalogue says inventory hears, it handles."""
     assert inv.engine.handlers.missing() == ()
