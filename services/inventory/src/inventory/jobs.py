@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
+from weakref import WeakSet
 
 from expedite_events import Decision, StockLevelChanged
 from expedite_messaging.cause import Root
@@ -19,6 +21,8 @@ from inventory.store import BACKORDERS, ORDERS, QUEUE, SHELVES
 MAX_PASSES = 20
 SHELVES_A_PASS = 100
 ORDERS_A_PASS = 300
+CROWD = 100  # shelves whose levels are said every run; of more, every other one
+_crowd_said: WeakSet[Engine] = WeakSet()  # by whose last run
 
 
 async def fill(engine: Engine) -> None:
@@ -91,22 +95,37 @@ async def _queue(tx: Tx, skus: Sequence[str], limit: int) -> list[Backorder]:
 
 
 async def publish_levels(engine: Engine) -> None:
-    """StockLevelChanged for every shelf that changed since the last time: coalesced, one revision per shelf."""
-    for _ in range(MAX_PASSES):
-        if not await engine.transact([], _publish):
-            return
+    """StockLevelChanged for every shelf that changed since the last time: coalesced, one revision per shelf. One walk over all
+    of them: a shelf that changes meanwhile is said next time, or those that always do would be said over and over, and the
+    others wait. A crowd is said every other run: nobody reads so many so often, and each is an event for all who hear it."""
+    rests, crowd = engine in _crowd_said, await engine.read(_crowded)
+    _crowd_said.discard(engine)
+    if rests and crowd:
+        return
+    after: str | None = ""
+    while after is not None:
+        after = await engine.transact([], partial(_publish, after=after))
+    if crowd:
+        _crowd_said.add(engine)
 
 
-async def _publish(tx: Tx) -> bool:
-    """Say the levels of some shelves as they are, and lock the shelves only to note it: what changed meanwhile is said next
-    time. False when none has changed."""
-    stale = await tx.find(SHELVES, {"dirty": True}, order_by=["sku", "warehouse_id"], limit=SHELVES_A_PASS)
+async def _crowded(tx: Tx) -> bool:
+    return await tx.count(SHELVES, {"dirty": True}, CROWD + 1) > CROWD
+
+
+async def _publish(tx: Tx, after: str) -> str | None:
+    """Say the levels of the changed shelves of the next SKUs as they are, and lock the shelves only to note it. The last of
+    these SKUs; None when there were none."""
+    stale = await tx.find(SHELVES, {"dirty": True, "sku__gt": after}, order_by=["sku"], limit=SHELVES_A_PASS)
     if not stale:
-        return False
-    totals: dict[str, int] = {}
-    for shelf in await tx.find(SHELVES, {"sku": sorted({shelf.sku for shelf in stale})}):
-        totals[shelf.sku] = totals.get(shelf.sku, 0) + shelf.backordered
-    for shelf in stale:
+        return None
+    skus = sorted({shelf.sku for shelf in stale})
+    everywhere = await tx.find(SHELVES, {"sku": skus}, order_by=["sku", "warehouse_id"])
+    totals = Counter[str]()
+    for shelf in everywhere:
+        totals[shelf.sku] += shelf.backordered
+    said = [shelf for shelf in everywhere if shelf.dirty]
+    for shelf in said:
         event = StockLevelChanged(
             sku=shelf.sku,
             warehouse_id=shelf.warehouse_id,
@@ -115,10 +134,10 @@ async def _publish(tx: Tx) -> bool:
             allocated=shelf.allocated,
             in_count=shelf.in_count,
             quality_check=shelf.quality_check,
-            backordered=totals.get(shelf.sku, 0),
+            backordered=totals[shelf.sku],
             revision=shelf.level_revision + 1,
             at=tx.now,
         )
         tx.emit(Root(key=event.key), Decision(shelf, (event,)))
-    tx.at_last(settling.published(stale))
-    return True
+    tx.at_last(settling.published(said))
+    return skus[-1]

@@ -206,6 +206,28 @@ async def test_levels_are_published_once_per_change(inv: Any) -> None:
     assert [e.revision for e in events(inv, StockLevelChanged) if e.warehouse_id == "LON"] == [1, 2]
 
 
+async def test_many_levels_are_published_some_skus_at_a_time(inv: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """D12: each shelf once, also those of a SKU that lies in more warehouses than one transaction takes shelves."""
+    monkeypatch.setattr(jobs, "SHELVES_A_PASS", 2)
+    shelves = [("a", "LON"), ("b", "LIL"), ("b", "LON"), ("b", "MAN"), ("c", "LON")]
+    await inv.stock(**{f"{warehouse_id}_{sku}": 1 for sku, warehouse_id in shelves})
+    await jobs.publish_levels(inv.engine)
+    assert [(e.sku, e.warehouse_id) for e in events(inv, StockLevelChanged)] == shelves
+
+
+async def test_levels_of_a_crowd_are_published_every_other_time(inv: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """D12: and those of a few every time."""
+    monkeypatch.setattr(jobs, "CROWD", 2)
+    for skus, said in (("abc", 6), ("ab", 8)):
+        before = len(events(inv, StockLevelChanged))
+        for _ in range(4):
+            await inv.stock(**{f"LON_{sku}": 1 for sku in skus})
+            await jobs.publish_levels(inv.engine)
+        assert len(events(inv, StockLevelChanged)) - before == said
+        for _ in range(2):
+            await jobs.publish_levels(inv.engine)  # what a run that rested left
+
+
 async def test_every_event_of_the_catalogue_has_its_handler(inv: Any) -> None:
     """I1: what the catalogue says inventory hears, it handles."""
     assert inv.engine.handlers.missing() == ()

@@ -23,6 +23,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from msgspec import Struct
+
 from expedite_events import NO_UNITS, CancelTimer, Decision, HoldKind, SetTimer, SLABreached, Stage, Tier, Units
 from prioritizer.domain.budgets import MAX_LEVELS, Hours, Span, budget_of
 from prioritizer.domain.order import Order, Piece, Told, layers
@@ -32,8 +34,7 @@ from prioritizer.domain.world import NOBODY, People, World, next_above, owner_of
 TIMER = "sla"
 
 
-@dataclass(slots=True)
-class Running:
+class Running(Struct):
     """A clock that runs, without its end: working hours cost more than all the rest."""
 
     subject: str
@@ -122,20 +123,22 @@ def _audits(order: Order) -> Iterator[Running]:
 def unlocked(order: Order, gone: Units) -> list[tuple[str, datetime, Units]]:
     """What no reservation answers yet: who needs it, since when, the units. The order itself is the first need; each
     short pick, lost or returned parcel is another. What is `gone` needs nothing."""
-    needs = [(fo, piece.at, piece.units) for fo, known in order.fulfilments.items() for piece in known.short]
-    needs += [(parcel, piece.at, piece.units) for parcel, known in order.parcels.items() for piece in known.failed]
+    needs: list[tuple[str, datetime, Units]] = []
+    left = order.units
+    for fo, known in order.fulfilments.items():
+        left -= known.locked
+        if known.short:
+            needs += [(fo, piece.at, piece.units) for piece in known.short]
+    for parcel_id, parcel in order.parcels.items():
+        if parcel.failed:
+            needs += [(parcel_id, piece.at, piece.units) for piece in parcel.failed]
     ordered = order.received_at if order.kind != "return" else None
     if needs:
         if ordered:
             needs.append((order.order_id, ordered, order.units))
         return _unanswered(order, needs, gone)
-    if ordered is None:
-        return []
-    left = order.units  # the order is the only need: every reservation answers it
-    for known in order.fulfilments.values():
-        left -= known.locked
-    left -= gone
-    return [(order.order_id, ordered, left)] if left else []
+    left -= gone  # the order is the only need: every reservation answers it
+    return [(order.order_id, ordered, left)] if ordered and left else []
 
 
 def _unanswered(
