@@ -115,7 +115,7 @@ async def test_what_fails_for_now_is_counted(world: OnPostgres) -> None:
     assert metrics.DATABASE_FAILURES.labels("disk")._value.get() == before + 1
 
 
-ARRIVE, FREE = "SELECT fresh FROM arrive($1, $2)", "SELECT pg_try_advisory_lock(hashtextextended($1, 0))"
+ARRIVE, FREE = "SELECT coalesce(fresh, $1) FROM arrive($1, $2)", "SELECT pg_try_advisory_lock(hashtextextended($1, 0))"
 
 
 async def test_who_comes_with_what_another_takes_in_waits_and_takes_only_the_rest(world: OnPostgres) -> None:
@@ -156,7 +156,7 @@ async def test_who_comes_with_what_another_gave_up_takes_it_in(world: OnPostgres
         await asyncio.wait([waiting], timeout=0.3)
         await mine.rollback()
         assert await asyncio.wait_for(waiting, 10) == [event]
-        assert await other.fetchval(ARRIVE, [event], ["A"]) is None, "known now"
+        assert await other.fetchval(ARRIVE, [event], ["A"]) == [], "known now"
     finally:
         for connection in (one, other):
             await connection.close()

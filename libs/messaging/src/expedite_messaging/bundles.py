@@ -13,7 +13,7 @@ from cramjam import lz4
 
 from expedite_events import Lane
 from expedite_events.envelope import Envelope
-from expedite_messaging.records import shard_of
+from expedite_messaging.records import SHARDS, shard_of
 
 MAX_VALUE_BYTES = 262_144
 """An event's JSON must be smaller: an oversized record would kill the producer (P1, P34)."""
@@ -55,14 +55,15 @@ _decode = msgspec.msgpack.Decoder(list[Emitted]).decode
 def bundled(envelopes: Sequence[Envelope]) -> list[tuple[Lane, Bundle]]:
     """The bundles of what a transaction emits, numbered from 0. Raises `TooLarge`."""
     found: list[tuple[Lane, Bundle]] = []
-    open_: dict[tuple[Lane, int], tuple[Bundle, int]] = {}
+    open_: dict[int, tuple[Bundle, int]] = {}
     for number, envelope in enumerate(envelopes):
         key, value, headers = envelope.key, envelope.value, envelope.packed()
         if len(value) >= MAX_VALUE_BYTES:
             raise TooLarge(
                 f"{envelope.topic} of {key} has {len(value):,} bytes; less than {MAX_VALUE_BYTES:,} is published"
             )
-        lane, shard = where = envelope.lane, shard_of(key)
+        lane, shard = envelope.lane, shard_of(key)
+        where = shard if lane is Lane.STANDARD else SHARDS + shard
         bundle, size = open_.get(where, (None, 0))
         if bundle is None or size > MAX_BUNDLE_BYTES:
             bundle, size = Bundle(number, shard, []), 0

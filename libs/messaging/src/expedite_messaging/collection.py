@@ -45,7 +45,8 @@ class Collection(Generic[S]):
 
     `new` builds the state of a key that has no row yet; without it a missing key stays missing. `lock=True` is for rows
     that several orders share (shelves, counters): loading locks them, in key order. Rows that belong to one order need
-    no lock of their own, because the order is locked before anything of it is read.
+    no lock of their own, because the order is locked before anything of it is read. `remembered=False` is for documents
+    whose text has nearly always changed when they are read again: keeping the last ones parsed is no gain.
     """
 
     def __init__(
@@ -58,10 +59,11 @@ class Collection(Generic[S]):
         columns: Sequence[Column] = (),
         new: Callable[..., S] | None = None,
         lock: bool = False,
+        remembered: bool = True,
         constraints: Sequence[sa.Constraint | sa.Index] = (),
     ) -> None:
         self.name, self.model, self.key, self.columns = name, model, tuple(key), tuple(columns)
-        self.new, self.lock = new, lock
+        self.new, self.lock, self.remembered = new, lock, remembered
         self.table = sa.Table(
             name,
             metadata,

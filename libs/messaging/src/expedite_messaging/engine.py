@@ -69,11 +69,11 @@ class DeliverySession(RepairSession, Session, ABC):
     async def inbox(self, ids: Sequence[UUID]) -> set[UUID]:
         """Insert ids, sorted; the ones that are new."""
 
-    async def arrive(self, envelopes: Sequence[Envelope]) -> tuple[set[UUID], set[str]]:
-        """Take ids into the inbox, then lock the keys of the new ones: (new ids, parked keys)."""
+    async def arrive(self, envelopes: Sequence[Envelope]) -> tuple[Sequence[Envelope], set[str]]:
+        """Take ids into the inbox, then lock the keys of the new ones: (those that are new, each once; parked keys)."""
         new = await self.inbox(sorted({e.id for e in envelopes}))
-        keys = sorted({e.key for e in envelopes if e.id in new})
-        return new, await self.lock(keys) if keys else set()
+        fresh = list({e.id: e for e in envelopes if e.id in new}.values())
+        return fresh, await self.lock(sorted({e.key for e in fresh})) if fresh else set()
 
     @abstractmethod
     async def park(self, envelopes: Sequence[Envelope], reason: str | None, retry_after_s: float | None) -> None:
@@ -175,13 +175,12 @@ class Engine(ABC):
     async def _deliver_once(self, envelopes: Sequence[Envelope]) -> None:
         handler = self.handlers.events[type(envelopes[0].event)]
         async with self.begin() as session:
-            new, parked = await session.arrive(envelopes)
-            fresh = list({e.id: e for e in envelopes if e.id in new}.values())
+            fresh, parked = await session.arrive(envelopes)
             tx = Tx(self.service, session, self.masters)
             behind = [e for e in fresh if e.key in parked]
             if behind:
                 await session.park(behind, None, None)
-            live: tuple[Received[Event], ...] = tuple(Received(e) for e in fresh if e.key not in parked)
+            live: tuple[Received[Event], ...] = tuple([Received(e) for e in fresh if e.key not in parked])
             if live:
                 await handler(Batch(live), tx)
                 await tx.flush()

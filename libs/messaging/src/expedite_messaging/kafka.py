@@ -41,7 +41,7 @@ POLL_MS = 500
 # An answer comes with the first record, whatever this is; when there is none, the broker looks through every partition of
 # every question for nothing. But a partition that was not asked for, because its records were not decided yet, waits for it.
 FETCH_WAIT_MS = 1_000
-LATER_S = 1.0
+LATER_S = 2.0
 LATER_SHARE = 4  # so many times a poll is taken of what was left for later
 log = structlog.get_logger(__name__)
 

@@ -226,7 +226,8 @@ BEGIN
 END $$
 """
 # Nearly always all ids are new: they are inserted as such, which spares each of them a look beforehand and a confirmation
-# afterwards. When one is known, or comes from another at this moment, that attempt is undone and each is asked for.
+# afterwards. When one is known, or comes from another at this moment, that attempt is undone and each is asked for. `fresh` is NULL
+# when all are.
 ARRIVE = """
 CREATE OR REPLACE FUNCTION arrive(ids uuid[], keys text[], OUT fresh uuid[], OUT parked_keys text[], OUT at timestamptz, OUT xact text)
 LANGUAGE plpgsql AS $$
@@ -234,12 +235,11 @@ DECLARE wanted text[];
 BEGIN
   BEGIN
     INSERT INTO inbox SELECT u FROM unnest(ids) AS u ORDER BY u;
-    fresh := ids;
     wanted := keys;
   EXCEPTION WHEN unique_violation THEN
     WITH entered AS (
       INSERT INTO inbox SELECT u FROM unnest(ids) AS u ORDER BY u ON CONFLICT DO NOTHING RETURNING event_id)
-    SELECT array_agg(event_id) INTO fresh FROM entered;
+    SELECT coalesce(array_agg(event_id), '{}') INTO fresh FROM entered;
     SELECT array_agg(DISTINCT a.key) INTO wanted FROM unnest(ids, keys) AS a(id, key) WHERE a.id = ANY (fresh);
   END;
   SELECT l.parked_keys, l.at, l.xact INTO parked_keys, at, xact FROM lock_keys(wanted) AS l;

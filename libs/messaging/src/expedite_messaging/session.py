@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from itertools import accumulate
+from operator import attrgetter
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -52,18 +53,19 @@ express AS (
   INSERT INTO outbox_express (id, shard, events, body) SELECT id, shard, events, body FROM bundle WHERE express)
 INSERT INTO outbox (id, shard, events, body) SELECT id, shard, events, body FROM bundle WHERE NOT express
 """
+# Rows come in the order of their keys, so that no two writers wait for each other in a circle: to sort them here would copy
+# them whole.
 TIMERS = f"""
-WITH wanted AS MATERIALIZED (
-  SELECT * FROM unnest($1::text::text[], $2::text::text[], $3::text::int[], $4::text::uuid[], $5::text::text[],
-                       $6::timestamptz[], {literals.JOINED.format(7)}, $8::text::text[], $9::text::uuid[], $10::text::text[])
-    AS w(kind, subject, level, id, key, due_at, data, lane, correlation_id, traceparent)),
-gone AS (
+WITH gone AS (
   DELETE FROM timer t USING unnest($11::text::text[], $12::text::text[], $13::text::int[]) AS c(kind, subject, level)
   WHERE t.kind = c.kind AND t.subject = c.subject AND (c.level IS NULL OR t.level = c.level)
-    AND NOT EXISTS (SELECT FROM wanted w WHERE w.kind = t.kind AND w.subject = t.subject AND w.level = t.level))
+    AND NOT EXISTS (SELECT FROM unnest($1::text::text[], $2::text::text[], $3::text::int[]) AS w(kind, subject, level)
+                    WHERE w.kind = t.kind AND w.subject = t.subject AND w.level = t.level))
 INSERT INTO timer (kind, subject, level, id, key, due_at, data, lane, correlation_id, traceparent)
-SELECT kind, subject, level, id, key, due_at, data, lane, correlation_id, traceparent FROM wanted
-ORDER BY kind, subject, level
+SELECT kind, subject, level, id, key, due_at, data, lane, correlation_id, traceparent
+FROM unnest($1::text::text[], $2::text::text[], $3::text::int[], $4::text::uuid[], $5::text::text[],
+            $6::timestamptz[], {literals.JOINED.format(7)}, $8::text::text[], $9::text::uuid[], $10::text::text[])
+  AS w(kind, subject, level, id, key, due_at, data, lane, correlation_id, traceparent)
 ON CONFLICT (kind, subject, level) DO UPDATE SET id = excluded.id, key = excluded.key, due_at = excluded.due_at,
   data = excluded.data, lane = excluded.lane, correlation_id = excluded.correlation_id,
   traceparent = excluded.traceparent, attempts = 0, retry_at = NULL, error = NULL
@@ -75,7 +77,7 @@ SELECT id, kind, subject, key, data, lane, correlation_id, traceparent, taken::i
   clock_timestamp() + CASE WHEN taken THEN make_interval(secs => $10) ELSE interval '0' END
 FROM unnest($1::text::uuid[], $2::text::text[], $3::text::text[], $4::text::text[], {literals.JOINED.format(5)},
             $6::text::text[], $7::text::uuid[], $8::text::text[], $9::text::bool[])
-  AS w(id, kind, subject, key, data, lane, correlation_id, traceparent, taken) ORDER BY kind, subject
+  AS w(id, kind, subject, key, data, lane, correlation_id, traceparent, taken)
 """
 EFFECTS = f"{NEW_EFFECTS} ON CONFLICT DO NOTHING RETURNING id"
 PARK = """
@@ -202,17 +204,15 @@ class PostgresSession(PostgresRepair, DeliverySession):
         self._locked.update(keys)
         return set(parked or ())
 
-    async def arrive(self, envelopes: Sequence[Envelope]) -> tuple[set[UUID], set[str]]:
-        ids = [e.id for e in envelopes]
-        if len(set(ids)) != len(ids):  # the same id twice in one batch: the second is a redelivery
-            envelopes = list({e.id: e for e in envelopes}.values())
-            ids = [e.id for e in envelopes]
-        (row,) = await self._fetch(ARRIVE, literals.ids(ids), literals.texts([e.key for e in envelopes]))
-        new, parked, self.now, self.xact = row
-        fresh = set(new or ())
-        self._prove("inbox", fresh)
-        self._locked.update(e.key for e in envelopes if e.id in fresh)
-        return fresh, set(parked or ())
+    async def arrive(self, envelopes: Sequence[Envelope]) -> tuple[Sequence[Envelope], set[str]]:
+        ids, keys = literals.ids([e.id for e in envelopes]), literals.texts([e.key for e in envelopes])
+        ((new, parked, self.now, self.xact),) = await self._fetch(ARRIVE, ids, keys)
+        if new is not None:
+            known = set(new)
+            envelopes = list({e.id: e for e in envelopes if e.id in known}.values())
+        self._prove("inbox", [e.id for e in envelopes[:1]])
+        self._locked.update([e.key for e in envelopes])
+        return envelopes, set(parked or ())
 
     async def fetch(self, collection: Collection[S], keys: Sequence[Key], lock: bool) -> dict[Key, S]:
         sql = sql_of(collection)
@@ -277,6 +277,7 @@ class PostgresSession(PostgresRepair, DeliverySession):
         )
 
     async def timers(self, set_: Sequence[TimerRow], cancel: Sequence[CancelTimer]) -> None:
+        set_ = sorted(set_, key=attrgetter("kind", "subject", "level"))
         await self._execute(
             TIMERS,
             literals.texts([t.kind for t in set_]),
@@ -295,6 +296,7 @@ class PostgresSession(PostgresRepair, DeliverySession):
         )
 
     async def effects(self, rows: Sequence[EffectRow]) -> None:
+        rows = sorted(rows, key=attrgetter("kind", "subject"))
         taken = [self._handoff.takes(r.lane, r.kind) for r in rows]
         made = await self._insert(
             NEW_EFFECTS,

@@ -96,7 +96,7 @@ class CollectionSql:
                 values = [_in_form(value, kind) for value in values]
             found.append(literals.texts(values) if kind == "text" else values)
         texts = [to_json(state).decode() for state in states]
-        if not once:
+        if self.collection.remembered and not once:
             known: Iterable[Key] = keys[0] if len(keys) == 1 else zip(*keys, strict=True)
             self._documents.update(zip(known, zip(texts, states, strict=True), strict=True))
             self._forget()
@@ -109,6 +109,8 @@ class CollectionSql:
         than to hash one of them."""
         width = len(self.collection.key)
         documents, read, found = self._documents, self._read, {}
+        if not self.collection.remembered:
+            return {row[0] if width == 1 else tuple(row[:width]): read(row[width]) for row in rows}
         for row in rows:
             key, text = row[0] if width == 1 else tuple(row[:width]), row[width]
             known = documents.get(key)

@@ -18,7 +18,7 @@ MUTANTS = (
         wrong="The inbox calls every event new: what is delivered again is decided again.",
         attacks="I3",
         file=SCHEMA,
-        old="SELECT array_agg(event_id) INTO fresh FROM entered;",
+        old="SELECT coalesce(array_agg(event_id), '{}') INTO fresh FROM entered;",
         new="SELECT ids INTO fresh;",
     ),
     Mutant(
