@@ -28,8 +28,8 @@ MUTANTS = (
         wrong="Events behind a parked one are decided all the same, before it.",
         attacks="I5",
         file=ENGINE,
-        old="tuple(Received(e) for e in fresh if e.key not in parked)",
-        new="tuple(Received(e) for e in fresh)",
+        old="tuple([Received(e) for e in fresh if e.key not in parked])",
+        new="tuple([Received(e) for e in fresh])",
     ),
     Mutant(
         name="parked-key-written",
