@@ -65,7 +65,10 @@ async def reached(
     moved = told_at = began
     while True:
         now = time.perf_counter()
-        count = await (_of_these(ground, hop, run) if run else ground.books.orders_at(hop))
+        if run:
+            now, count = await _of_these(ground, hop, run)
+        else:
+            count = await ground.books.orders_at(hop)
         if count != found:
             found, moved = count, now
         if found >= wanted:
@@ -83,14 +86,15 @@ async def reached(
         await asyncio.sleep(min(max(left_s / 4, GLANCE_S), TELL_S))
 
 
-async def _of_these(ground: Ground, hop: str, run: Posted) -> int:
-    """How many orders of a run reached a hop: by a few of them, until those are all there. To count twenty thousand
-    costs the database and us 20 ms each time."""
+async def _of_these(ground: Ground, hop: str, run: Posted) -> tuple[float, int]:
+    """When the last question was put, and how many orders of a run reached a hop: by a few of them, until those are all there.
+    To count twenty thousand costs the database and us 20 ms each time."""
     few = run.ids[:: max(1, len(run.ids) // FEW)]
+    asked = time.perf_counter()
     there = await ground.books.of_these_at(hop, Posted(few, run.since))
     if there < len(few):
-        return len(run.ids) * there // len(few)
-    return await ground.books.of_these_at(hop, run)
+        return asked, len(run.ids) * there // len(few)
+    return time.perf_counter(), await ground.books.of_these_at(hop, run)
 
 
 async def up_to_reserved(ground: Ground, orders: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -280,8 +280,8 @@ class Child:
 
 
 async def answers(url: str, within_s: float = 5.0) -> bool:
-    """Whether a process of ours answers 200. Asked by hand: a client for the internet takes four times as long, of each of
-    some twenty processes all day."""
+    """Whether a process of ours answers 200. Asked by hand: a client for the internet takes four times as long, and
+    some twenty processes are asked all day."""
     where = urlsplit(url)
     asked = f"GET {where.path} HTTP/1.1\r\nHost: {where.netloc}\r\nConnection: close\r\n\r\n"
     try:

@@ -186,9 +186,8 @@ def _gives_way(pid: int) -> bool:
 def _cpu_s(pid: int) -> float:
     """Seconds of processor time a process has had; 0 when it is gone."""
     try:
-        with open(
-            f"/proc/{pid}/stat", "rb"
-        ) as file:  # of some sixty processes every second: a path costs more than the read
+        # Of some sixty processes every second: a `Path` costs more than the read.
+        with open(f"/proc/{pid}/stat", "rb") as file:
             _, _, told = file.read().rpartition(b")")
     except OSError:
         return 0.0

@@ -44,6 +44,9 @@ class Envelope(Struct, frozen=True):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Envelope) and astuple(self)[:-1] == astuple(other)[:-1]
 
+    def __ne__(self, other: object) -> bool:  # a struct's own compares all fields
+        return not self == other
+
     def __repr__(self) -> str:
         return f"Envelope{astuple(self)[:-1]}"
 

@@ -93,6 +93,12 @@ class MemorySession(MemoryRepair, DeliverySession):
             stored = from_json(collection.model, to_json(state))
             self._writes[collection.name][collection.key_of(state)] = stored
 
+    async def update(self, collection: Collection[S], states: Sequence[S]) -> None:
+        rows = self._rows(collection)
+        if missing := [key for key in map(collection.key_of, states) if key not in rows]:
+            raise AssertionError(f"rows of {collection.name} are updated that are not there: {missing}")
+        await self.save(collection, states)
+
     async def add(self, collection: Collection[S], states: Sequence[S]) -> None:
         known = self._rows(collection)
         await self.save(collection, [s for s in states if collection.key_of(s) not in known])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 from expedite_events import Decision, StockLevelChanged
 from expedite_messaging.cause import Root
@@ -21,8 +21,9 @@ from inventory.store import BACKORDERS, ORDERS, QUEUE, SHELVES
 MAX_PASSES = 20
 SHELVES_A_PASS = 100
 ORDERS_A_PASS = 300
-CROWD = 100  # shelves whose levels are said every run; of more, every other one
-_crowd_said: WeakSet[Engine] = WeakSet()  # by whose last run
+_places: WeakKeyDictionary[Engine, str] = (
+    WeakKeyDictionary()
+)  # the SKU after which the walk over changed shelves goes on
 
 
 async def fill(engine: Engine) -> None:
@@ -97,25 +98,19 @@ async def _queue(tx: Tx, skus: Sequence[str], limit: int) -> list[Backorder]:
 async def publish_levels(engine: Engine) -> None:
     """StockLevelChanged for every shelf that changed since the last time: coalesced, one revision per shelf. One walk over all
     of them: a shelf that changes meanwhile is said next time, or those that always do would be said over and over, and the
-    others wait. A crowd is said every other run: nobody reads so many so often, and each is an event for all who hear it."""
-    rests, crowd = engine in _crowd_said, await engine.read(_crowded)
-    _crowd_said.discard(engine)
-    if rests and crowd:
-        return
-    after: str | None = ""
-    while after is not None:
-        after = await engine.transact([], partial(_publish, after=after))
-    if crowd:
-        _crowd_said.add(engine)
-
-
-async def _crowded(tx: Tx) -> bool:
-    return await tx.count(SHELVES, {"dirty": True}, CROWD + 1) > CROWD
+    others wait. Other jobs wait for a run: a walk that is too long for one goes on in the next."""
+    after = _places.pop(engine, "")
+    for _ in range(MAX_PASSES):
+        last = await engine.transact([], partial(_publish, after=after))
+        if last is None:
+            return
+        after = last
+    _places[engine] = after
 
 
 async def _publish(tx: Tx, after: str) -> str | None:
     """Say the levels of the changed shelves of the next SKUs as they are, and lock the shelves only to note it. The last of
-    these SKUs; None when there were none."""
+    these SKUs; None when there are no more."""
     stale = await tx.find(SHELVES, {"dirty": True, "sku__gt": after}, order_by=["sku"], limit=SHELVES_A_PASS)
     if not stale:
         return None
@@ -140,4 +135,4 @@ async def _publish(tx: Tx, after: str) -> str | None:
         )
         tx.emit(Root(key=event.key), Decision(shelf, (event,)))
     tx.at_last(settling.published(said))
-    return skus[-1]
+    return skus[-1] if len(stale) == SHELVES_A_PASS else None

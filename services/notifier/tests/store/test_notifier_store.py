@@ -15,6 +15,7 @@ import pytest
 from expedite_chassis.testing import client
 from expedite_events import Lane, plain
 from expedite_messaging import EffectCall, GaveUp
+from expedite_messaging.bundles import unpacked
 from expedite_messaging.effects import EffectWorker
 from expedite_messaging.migrate import drift
 from expedite_messaging.postgres import PostgresEngine
@@ -85,7 +86,7 @@ async def test_a_mail_of_the_version_before_is_sent(engine: PostgresEngine) -> N
     """I3: it names the message and the order itself; they are the effect's, and its recipient hears of it all the same."""
     await deliver(engine, ORDER)
     before = "json_build_object('message_id', subject, 'order_id', key)::jsonb || data::jsonb"
-    await engine.connections.fetch(f"UPDATE effect SET data = ({before})::json")
+    await engine.connections.fetch(f"UPDATE effect SET data = {before}")
     mails: list[EmailMessage] = []
 
     async def perform(calls: Sequence[EffectCall]) -> list[Any]:
@@ -97,8 +98,9 @@ async def test_a_mail_of_the_version_before_is_sent(engine: PostgresEngine) -> N
     rows = await engine.read(lambda tx: tx.find(MESSAGES, {"status": "sent"}))
     assert {f"<{row.message_id}@expedite.example>" for row in rows} == {mail["Message-ID"] for mail in mails}
     assert {mail["X-Expedite-Order"] for mail in mails} == {ORDER}
-    said = await engine.connections.fetch("SELECT convert_from(value, 'UTF8') FROM outbox")
-    assert {json.loads(row[0])["message_id"] for row in said} == {row.message_id for row in rows}
+    waiting = await engine.connections.fetch("SELECT id, shard, body FROM outbox")
+    said = [event for row in waiting for event in unpacked(*row).events]
+    assert {json.loads(event.value)["message_id"] for event in said} == {row.message_id for row in rows}
 
 
 async def test_what_waits_is_shown_and_what_left_is_announced(engine: PostgresEngine) -> None:

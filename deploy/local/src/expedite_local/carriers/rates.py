@@ -103,7 +103,7 @@ def _goes(service: Service, lane: Lane) -> bool:
     return receiver in service.countries and sender in (None, receiver)
 
 
-@lru_cache(maxsize=4096)  # carriers and services are found by what they are, not by all they say: eq=False
+@lru_cache(maxsize=4096)  # carriers and services by identity (eq=False): they are made once
 def _rate(profile: Profile, service: Service, lane: Lane, step: int) -> Mapping[str, Any]:
     abroad = lane[0] not in (None, lane[1])
     price = (service.base + service.per_kg * step / 1000) * (ABROAD_FACTOR if abroad else 1)
