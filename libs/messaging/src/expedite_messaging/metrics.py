@@ -29,7 +29,9 @@ UNDECODABLE = Counter("expedite_undecodable_records_total", "Records nobody unde
 
 PUBLISHED = Counter("expedite_events_published_total", "Events acknowledged by the broker", _LABELS)
 OUTBOX_WAITING = Gauge(
-    "expedite_outbox_waiting", "Events committed and not yet published (counted up to 100,000)", _LABELS
+    "expedite_outbox_waiting",
+    "Events committed and not yet published (of the first 10,000 rows of the outbox)",
+    _LABELS,
 )
 OUTBOX_OLDEST = Gauge("expedite_outbox_oldest_seconds", "Age of the oldest event not yet published", _LABELS)
 PRODUCER_REBUILDS = Counter("expedite_producer_rebuilds_total", "Producers given up and made anew", _LABELS)

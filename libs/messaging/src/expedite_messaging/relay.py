@@ -1,6 +1,7 @@
 """The relay: publishes committed events in order and deletes them once the broker has them.
 
-A row that exists is unsent; the cursor is only a hint (P21). Hash shards have one owner at a time, by advisory locks of
+A row that exists is unsent, and each look begins at the first: what commits late, is given to us or was held back is never
+passed over (P21). Hash shards have one owner at a time, by advisory locks of
 a live connection (P25, P31); what a frozen owner sends late is known to every inbox. The relay owns retries: any failed
 send makes the producer fatal (P1), it is closed, made anew, and the rows are read again. So does a session that stands
 still, whatever it waits for: a relay that lives and publishes nothing is noticed by nobody else.
@@ -33,7 +34,6 @@ from expedite_messaging.sending import MAX_BATCH_BYTES, ProducerBroken, Sending
 from expedite_messaging.wake import outbox_hint
 
 FEWEST, MOST = 64, 1000  # rows read at once: what one round sends, and as much again
-RESCAN_S = 0.25
 SHORTEST_POLL_S, LONGEST_POLL_S = 0.02, 1.0  # commits wake us; a poll only finds what a lost hint was about
 BALANCE_EVERY_S = 1.0
 ACK_TIMEOUT_S = 60.0
@@ -177,8 +177,7 @@ class Relay:
     async def _publish_all(
         self, connection: Any, sql: asyncio.Lock, producer: AIOKafkaProducer, woken: asyncio.Event
     ) -> None:
-        balanced_at = rescanned_at = -1e9
-        floor, poll = 0, SHORTEST_POLL_S
+        balanced_at, poll = -1e9, SHORTEST_POLL_S
         acked: list[int] = []
         self.connected = True
         while True:
@@ -187,47 +186,39 @@ class Relay:
                 balanced_at = now
                 async with sql:
                     await self._balance(connection)
-            if now - rescanned_at >= RESCAN_S or self.lane is Lane.EXPRESS:
-                floor, rescanned_at = 0, now
             woken.clear()  # before looking: a commit during the scan wakes us again
             async with sql:
-                bundles = await self._scan(connection, acked, floor)
+                bundles = await self._scan(connection, acked)
             if bundles:
-                backlog = len(bundles) == self._limit
                 acked, broken = await self._send(producer, bundles)
                 self._count(bundles, acked)
-                floor = _next_floor(bundles, acked)
                 if broken is not None or self.sending.torn:
                     async with sql:
-                        await self._scan(connection, acked, floor, limit=0)
+                        await self._scan(connection, acked, limit=0)
                         await self._take_apart(connection)
-                    acked, backlog = [], False
+                    acked = []
                 if broken is not None:
                     raise broken
-                # What is read in full goes on: skip the dead index entries before it. Else look from the start.
-                floor, poll = (floor if backlog else 0), SHORTEST_POLL_S
+                poll = SHORTEST_POLL_S
                 continue
             acked = []
-            if floor:
-                floor = 0
-                continue
             with suppress(TimeoutError):
                 await asyncio.wait_for(woken.wait(), poll)
             poll = SHORTEST_POLL_S if woken.is_set() else min(poll * 2, LONGEST_POLL_S)
 
-    async def _scan(self, connection: Any, acked: Sequence[int], floor: int, limit: int | None = None) -> list[Bundle]:
+    async def _scan(self, connection: Any, acked: Sequence[int], limit: int | None = None) -> list[Bundle]:
         """Delete what the broker has and read what comes next, in one statement."""
         shards, held = sorted(self.shards), self.sending.held()
         metrics.KEYS_BLOCKED.labels(*self._labels).set(len(self.blocked))
-        mine = "" if len(shards) == SHARDS else " AND shard = ANY($5::smallint[])"
+        mine = "" if len(shards) == SHARDS else " AND shard = ANY($4::smallint[])"
         sent = "SELECT unnest($1::text::bigint[])"  # sets: an array would be gone through for every row
         gone = f"WITH gone AS (DELETE FROM {self.table} WHERE id = ANY(ARRAY({sent})))" if acked else ""
         statement = f"""
             {gone} SELECT id, shard, body FROM {self.table}
-            WHERE id > $2 AND id NOT IN ({sent}) AND id <> ALL($3::bigint[]) {mine} ORDER BY id LIMIT $4
+            WHERE id NOT IN ({sent}) AND id <> ALL($2::bigint[]) {mine} ORDER BY id LIMIT $3
         """
         wanted = (self._limit if limit is None else limit) if shards else 0
-        arguments = [literals.numbers(acked), floor, held, wanted]
+        arguments = [literals.numbers(acked), held, wanted]
         rows: list[Any] = await calling(connection.fetch, statement, *arguments, *([shards] if mine else []))
         self._said_at = time.monotonic()
         self._scans += 1
@@ -241,8 +232,13 @@ class Relay:
 
     async def _apart(self, connection: Any, torn: Sequence[int]) -> None:
         async with connection.transaction():
+            # A crash must not bring a bundle back of which an event is known to be held.
+            await connection.execute("SET LOCAL synchronous_commit = on")
             rows = await connection.fetch(
-                f"DELETE FROM {self.table} WHERE id = ANY($1::bigint[]) RETURNING id, shard, body, at", torn
+                f"DELETE FROM {self.table} WHERE id = ANY($1::bigint[]) AND shard = ANY($2::smallint[]) "
+                "RETURNING id, shard, body, at",
+                torn,
+                sorted(self.shards),
             )
             await connection.executemany(
                 f"INSERT INTO {self.table} (id, shard, events, body, at) VALUES ($1, $2, 1, $3, $4)",
@@ -294,7 +290,7 @@ class Relay:
     async def _observe(self) -> None:
         """Measure what waits, of all shards, so that a backlog nobody owns is seen too (P32)."""
         statement = f"""
-            SELECT (SELECT coalesce(sum(events), 0) FROM (SELECT events FROM {self.table} LIMIT 100000) AS sample),
+            SELECT (SELECT coalesce(sum(events), 0) FROM (SELECT events FROM {self.table} LIMIT 10000) AS sample),
                    (SELECT extract(epoch FROM clock_timestamp() - at) FROM {self.table} ORDER BY id LIMIT 1)
         """
         while True:
@@ -308,13 +304,6 @@ class Relay:
             except Exception:
                 log.exception("outbox not measured")
             await asyncio.sleep(2.0)
-
-
-def _next_floor(bundles: Sequence[Bundle], acked: Sequence[int]) -> int:
-    """Where the next scan begins: before the first row that was not sent."""
-    sent = set(acked)
-    left = next((bundle.number for bundle in bundles if bundle.number not in sent), None)
-    return bundles[-1].number if left is None else left - 1
 
 
 async def _close(producer: AIOKafkaProducer) -> None:

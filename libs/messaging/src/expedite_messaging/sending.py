@@ -1,6 +1,6 @@
 """What a relay hands to the producer, and what became of it.
 
-Of one key nothing is sent before what came earlier is there. A record that the broker refuses makes its key wait, and that
+On a topic nothing of a key is sent before what came earlier is there. A record that the broker refuses makes its key wait, and that
 key alone: bundles that hold events of it are taken apart (`torn`), so that the others can go.
 """
 
@@ -110,7 +110,7 @@ class Sending:
                 if isinstance(failure, _REFUSED):
                     self._suspect([bundle for bundle in taken if bundle.number in rows])
             failed |= rows
-        return [bundle.number for bundle in taken if bundle.number not in failed], broken
+        return _there(taken, failed), broken
 
     def _round(self, bundles: Sequence[Bundle]) -> list[Bundle]:
         """What is sent at once: the first that fit and are not held back."""
@@ -170,23 +170,26 @@ class Sending:
                     number = bundle.number + event.place
                     future = await self._send_one(producer, event, number)
                     sent.append((bundle, future))
-                    if number in self._suspects or len(event.value) > LARGEST_BATCHED:
-                        await self._acknowledged([future])
-                        self._suspects.discard(number)
-                        if future.done() and isinstance(refused := future.exception(), _REFUSED):
-                            broken = ProducerBroken("a record was refused")
-                            break
+                    if number not in self._suspects and len(event.value) <= LARGEST_BATCHED:
+                        continue
+                    if not await self._acknowledged([future]):
+                        broken = ProducerBroken(f"no acknowledgement for {self.ack_timeout_s:.0f} s")
+                        break
+                    self._suspects.discard(number)
+                    if (failure := future.exception()) is not None:
+                        broken = ProducerBroken(f"{type(failure).__name__}: {failure}")
+                        refused = failure if isinstance(failure, _REFUSED) else None
+                        break
             except MessageSizeTooLargeError as error:  # refused by the client: the producer is unharmed
                 refused = error
             except KafkaError as error:
                 broken = ProducerBroken(f"{type(error).__name__}: {error}")
-                break
-            if refused is None:
-                whole.append(bundle)
-            elif len(bundle.events) > 1:
+            if refused is not None and len(bundle.events) > 1:
                 self._tear(bundle, waiting)
-            else:
+            elif refused is not None:
                 self._block(bundle, refused)
+            elif broken is None:
+                whole.append(bundle)
             if broken is not None:
                 break
         if not await self._acknowledged([future for _, future in sent]):
@@ -202,7 +205,7 @@ class Sending:
                 if isinstance(failure, _REFUSED) and bundle.number not in self._held:
                     self._suspect([bundle])
             failed.add(bundle.number)
-        return [bundle.number for bundle in whole if bundle.number not in failed], broken
+        return _there(whole, failed), broken
 
     async def _send_one(self, producer: AIOKafkaProducer, event: Emitted, number: int) -> asyncio.Future[Any]:
         future: asyncio.Future[Any] = await producer.send(
@@ -227,6 +230,18 @@ class Sending:
             "event refused by the broker, its key waits", topic=event.topic, order=event.key, id=bundle.number,
             error=f"{type(error).__name__}: {error}",
         )  # fmt: skip
+
+
+def _there(bundles: Sequence[Bundle], failed: set[int]) -> list[int]:
+    """The rows that are done. What follows a failed one in its shard is sent again with it: the last record of a key on a topic is
+    always its newest, also for those who keep only that."""
+    stuck, there = set[int](), list[int]()
+    for bundle in bundles:
+        if bundle.number in failed:
+            stuck.add(bundle.shard)
+        elif bundle.shard not in stuck:
+            there.append(bundle.number)
+    return there
 
 
 @lru_cache(maxsize=65_536)

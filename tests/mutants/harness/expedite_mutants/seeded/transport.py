@@ -18,8 +18,8 @@ MUTANTS = (
         wrong="The relay publishes the newest events first.",
         attacks="I5",
         file=RELAY,
-        old="{mine} ORDER BY id LIMIT $4",
-        new="{mine} ORDER BY id DESC LIMIT $4",
+        old="{mine} ORDER BY id LIMIT $3",
+        new="{mine} ORDER BY id DESC LIMIT $3",
     ),
     Mutant(
         name="relay-passes-a-refused-event",
@@ -42,8 +42,8 @@ MUTANTS = (
         wrong="A bundle leaves the outbox when one of its partitions has its events.",
         attacks="I4",
         file=SENDING,
-        old="return [bundle.number for bundle in taken if bundle.number not in failed], broken",
-        new="return [bundle.number for bundle in taken], broken",
+        old="return _there(taken, failed), broken",
+        new="return _there(taken, set()), broken",
     ),
     Mutant(
         name="relay-forgets-to-delete",
