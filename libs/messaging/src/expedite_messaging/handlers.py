@@ -37,7 +37,7 @@ class Handlers:
     """What one service does. Built once in its `handlers.py`; performers of effects are bound in `main.py`.
 
     `poll`: how many records of the standard topics one batch takes. `later`: events that nothing waits for; they are taken
-    when no others are there, and at least every second. `gather`: a service nobody waits for may hold so many
+    when no others are there, and at least every two seconds. `gather`: a service nobody waits for may hold so many
     records of each topic when it falls behind, and then decides together what happened to an order meanwhile."""
 
     service: str

@@ -228,8 +228,8 @@ class LaneConsumer:
         return records
 
     async def _what_others_wait_for(self, consumer: AIOKafkaConsumer, limit: int) -> list[Any]:
-        """Records of the topics that are not for later; none when all topics are due: at once while little happens, every
-        second while much does, so that more of what happened to an order is decided together."""
+        """Records of the topics that are not for later; none when all topics are due: at once while little happens, every two
+        seconds while much does, so that more of what happened to an order is decided together."""
         left = self._all_at + LATER_S - time.monotonic()
         first = [place for place in consumer.assignment() if place.topic not in self.later]
         if first and left > 0:

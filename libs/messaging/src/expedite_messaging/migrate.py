@@ -95,9 +95,8 @@ def bundle_outboxes(op: Any, service: str) -> None:
     database that was made so."""
     stopped(op, service)
     connection = op.get_bind()
+    add_messaging_tables(op)
     op.execute(f"ALTER SEQUENCE emission INCREMENT BY {NUMBERS}")
-    for function in FUNCTIONS:
-        op.execute(function)
     op.execute("ALTER TABLE timer ALTER COLUMN data TYPE text")
     op.execute("ALTER TABLE effect ALTER COLUMN data TYPE text, ALTER COLUMN result TYPE text")
     for table in (OUTBOX, OUTBOX_EXPRESS):

@@ -96,20 +96,7 @@ class Sending:
             ]
         except KafkaError as error:
             return [], ProducerBroken(f"{type(error).__name__}: {error}")
-        broken: ProducerBroken | None = None
-        if not await self._acknowledged([future for _, future in sent]):
-            broken = ProducerBroken(f"no acknowledgement for {self.ack_timeout_s:.0f} s")
-        failed: set[int] = set()
-        for rows, future in sent:
-            if not future.done():
-                future.add_done_callback(seen)
-            elif (failure := future.exception()) is None:
-                continue
-            else:
-                broken = broken or ProducerBroken(f"{type(failure).__name__}: {failure}")
-                if isinstance(failure, _REFUSED):
-                    self._suspect([bundle for bundle in taken if bundle.number in rows])
-            failed |= rows
+        failed, broken = await self._settled(taken, sent)
         return _there(taken, failed), broken
 
     def _round(self, bundles: Sequence[Bundle]) -> list[Bundle]:
@@ -157,7 +144,7 @@ class Sending:
     ) -> tuple[list[int], ProducerBroken | None]:
         """As `send`, record by record: after a key's event was refused, no later one of that key is sent."""
         self._suspects.intersection_update(b.number + event.place for b in bundles for event in b.events)
-        sent: list[tuple[Bundle, asyncio.Future[Any]]] = []
+        sent: list[tuple[set[int], asyncio.Future[Any]]] = []
         whole: list[Bundle] = []  # of which all was handed to the producer
         waiting: set[int] = set()
         broken: ProducerBroken | None = None
@@ -169,7 +156,7 @@ class Sending:
                 for event in bundle.events:
                     number = bundle.number + event.place
                     future = await self._send_one(producer, event, number)
-                    sent.append((bundle, future))
+                    sent.append(({bundle.number}, future))
                     if number not in self._suspects and len(event.value) <= LARGEST_BATCHED:
                         continue
                     if not await self._acknowledged([future]):
@@ -192,19 +179,7 @@ class Sending:
                 whole.append(bundle)
             if broken is not None:
                 break
-        if not await self._acknowledged([future for _, future in sent]):
-            broken = ProducerBroken(f"no acknowledgement for {self.ack_timeout_s:.0f} s")
-        failed: set[int] = set()
-        for bundle, future in sent:
-            if not future.done():
-                future.add_done_callback(seen)
-            elif (failure := future.exception()) is None:
-                continue
-            else:
-                broken = broken or ProducerBroken(f"{type(failure).__name__}: {failure}")
-                if isinstance(failure, _REFUSED) and bundle.number not in self._held:
-                    self._suspect([bundle])
-            failed.add(bundle.number)
+        failed, broken = await self._settled(bundles, sent, broken)
         return _there(whole, failed), broken
 
     async def _send_one(self, producer: AIOKafkaProducer, event: Emitted, number: int) -> asyncio.Future[Any]:
@@ -212,6 +187,30 @@ class Sending:
             event.topic, event.value, key=event.key.encode(), headers=wire_headers(event.headers, number)
         )
         return future
+
+    async def _settled(
+        self,
+        bundles: Sequence[Bundle],
+        sent: Sequence[tuple[set[int], asyncio.Future[Any]]],
+        broken: ProducerBroken | None = None,
+    ) -> tuple[set[int], ProducerBroken | None]:
+        """Wait for what was sent, each with the rows it has events of: (rows of which something is not there, why the producer
+        must go). What was refused, and is not known to be the culprit, is suspect."""
+        if not await self._acknowledged([future for _, future in sent]):
+            broken = ProducerBroken(f"no acknowledgement for {self.ack_timeout_s:.0f} s")
+        failed, refused = set[int](), set[int]()
+        for rows, future in sent:
+            if not future.done():
+                future.add_done_callback(seen)
+            elif (failure := future.exception()) is None:
+                continue
+            else:
+                broken = broken or ProducerBroken(f"{type(failure).__name__}: {failure}")
+                if isinstance(failure, _REFUSED):
+                    refused |= rows
+            failed |= rows
+        self._suspect([bundle for bundle in bundles if bundle.number in refused and bundle.number not in self._held])
+        return failed, broken
 
     async def _acknowledged(self, futures: Sequence[asyncio.Future[Any]]) -> bool:
         """Wait until the broker answered all; False after the time limit. They are never cancelled: that would not stop

@@ -21,9 +21,8 @@ from inventory.store import BACKORDERS, ORDERS, QUEUE, SHELVES
 MAX_PASSES = 20
 SHELVES_A_PASS = 100
 ORDERS_A_PASS = 300
-_places: WeakKeyDictionary[Engine, str] = (
-    WeakKeyDictionary()
-)  # the SKU after which the walk over changed shelves goes on
+# The SKU after which the walk over changed shelves goes on.
+_places: WeakKeyDictionary[Engine, str] = WeakKeyDictionary()
 
 
 async def fill(engine: Engine) -> None:
