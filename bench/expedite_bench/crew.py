@@ -20,7 +20,7 @@ import uvloop
 from expedite_bench.wire import Client
 
 AT_ONCE = 500
-PAUSE_S = 0.2
+PAUSE_S = 0.5
 
 
 class Crew:

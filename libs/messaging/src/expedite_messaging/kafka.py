@@ -88,8 +88,9 @@ class LaneConsumer:
         self.poll = engine.handlers.poll if standard else EXPRESS_POLL
         self.gathering = Gathering(engine.handlers.gather) if standard and engine.handlers.gather else None
         self.later = {t for event in engine.handlers.later for t in row_of(event).topics} if standard else set()
-        self._all_at = 0.0  # last poll of all topics
-        self._crowded = False  # that poll brought many
+        self._all_due = 0.0  # when all topics are polled again, also those for later
+        self._crowded = False  # the last poll of all topics brought many
+        self._behind = False  # it brought as much as it may: more waits
         self.poisoned: str | None = None
         self.consumed = self.rebuilds = self.lag = 0
         engine.guard = PoisonGuard(poison_limit)
@@ -210,7 +211,7 @@ class LaneConsumer:
                 return urgent
             limit *= LATER_SHARE
         records = await self._from_all(consumer, limit)
-        self._crowded = len(records) >= self.poll
+        self._crowded, self._behind = len(records) >= self.poll, len(records) >= limit
         return records
 
     async def _from_all(self, consumer: AIOKafkaConsumer, limit: int) -> list[Any]:
@@ -229,15 +230,19 @@ class LaneConsumer:
 
     async def _what_others_wait_for(self, consumer: AIOKafkaConsumer, limit: int) -> list[Any]:
         """Records of the topics that are not for later; none when all topics are due: at once while little happens, every two
-        seconds while much does, so that more of what happened to an order is decided together."""
-        left = self._all_at + LATER_S - time.monotonic()
+        seconds while much does, so that more of what happened to an order is decided together, and every second time while
+        more waits than one look takes in, so that the rate has no limit but the machine."""
+        left = self._all_due - time.monotonic()
         first = [place for place in consumer.assignment() if place.topic not in self.later]
-        if first and left > 0:
-            patience_ms = int(left * 1_000) if self._crowded else 0
+        behind, self._behind = self._behind, False
+        if first and (left > 0 or behind):
+            patience_ms = int(left * 1_000) if self._crowded and not behind else 0
             found = await consumer.getmany(*first, timeout_ms=patience_ms, max_records=limit)
             if found:
+                if behind:
+                    self._all_due = 0.0
                 return _all_of(found)
-        self._all_at = time.monotonic()
+        self._all_due = time.monotonic() + LATER_S
         return []
 
     async def _gather(self, consumer: AIOKafkaConsumer, gathering: Gathering) -> list[Any]:

@@ -39,7 +39,7 @@ from expedite_events.envelope import Envelope
 from expedite_messaging import Batch, Handlers, Received, Tx
 
 handlers = Handlers("control-tower", poll=2_000, gather=3_000)
-SLOTS = 4
+SLOTS = 32
 
 
 def entry_of(envelope: Envelope) -> Entry:
