@@ -132,7 +132,7 @@ class Ground:
 
     async def servers(self) -> dict[str, str]:
         """Versions and durability of the servers."""
-        shown = ("server_version", "fsync", "synchronous_commit")
+        shown = ("server_version", "fsync", "synchronous_commit", "huge_pages_status")
         found = {f"postgres {name}": str(await self.books.value("order-intake", f"SHOW {name}")) for name in shown}
         return found | {"kafka": KAFKA_VERSION}
 
