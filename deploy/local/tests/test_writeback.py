@@ -24,19 +24,23 @@ def _file(folder: Path, name: str, written: float | None = None) -> Path:
     return path
 
 
+def _round(writeback: Writeback, folders: list[Path]) -> int:
+    return writeback.look(writeback.files(folders))
+
+
 def test_only_what_was_written_since_the_last_round_is_handed_over(tmp_path: Path) -> None:
     """B4: commits do not wait behind half a minute of other people's pages."""
     seen: list[str] = []
     rounds = Writeback(lambda file: seen.append(str(Path(f"/proc/self/fd/{file}").readlink())))
     old, new = _file(tmp_path, "5/1", OLD), _file(tmp_path, "5/2")
-    assert rounds.round([tmp_path]) == 1
+    assert _round(rounds, [tmp_path]) == 1
     assert seen == [str(new)]
     time.sleep(0.05)  # more than the slack of the kernel's clock
-    assert rounds.round([tmp_path]) == 1  # written within the slack before the first round
+    assert _round(rounds, [tmp_path]) == 1  # written within the slack before the first round
     time.sleep(0.05)
-    assert rounds.round([tmp_path]) == 0
+    assert _round(rounds, [tmp_path]) == 0
     new.write_bytes(b"y")
-    assert rounds.round([tmp_path]) == 1
+    assert _round(rounds, [tmp_path]) == 1
     assert str(old) not in seen
 
 
@@ -46,14 +50,14 @@ def test_between_two_searches_files_that_were_written_lately_are_enough(
     """Thousands of files are not looked at twice a second, and what a search finds is handed over though it is a while ago."""
     rounds = Writeback(lambda file: None)
     _file(tmp_path, "5/1")
-    rounds.round([tmp_path])
+    _round(rounds, [tmp_path])
     time.sleep(0.05)  # more than the slack
-    rounds.round([tmp_path])
+    _round(rounds, [tmp_path])
     _file(tmp_path, "5/2")
-    assert rounds.round([tmp_path]) == 0
+    assert _round(rounds, [tmp_path]) == 0
     monkeypatch.setattr(writeback, "SEARCH_S", 0.0)
     time.sleep(0.05)  # neither was written since the last round
-    assert rounds.round([tmp_path]) == 1
+    assert _round(rounds, [tmp_path]) == 1
 
 
 def test_a_file_that_is_gone_or_refused_harms_nobody(tmp_path: Path) -> None:
@@ -65,9 +69,9 @@ def test_a_file_that_is_gone_or_refused_harms_nobody(tmp_path: Path) -> None:
     rounds = Writeback(refuse)
     gone = _file(tmp_path, "5/1")
     (tmp_path / "5" / "2").symlink_to("/etc/passwd")
-    assert rounds.round([tmp_path]) == 0
+    assert _round(rounds, [tmp_path]) == 0
     gone.unlink()
-    assert rounds.round([tmp_path, tmp_path / "never made"]) == 0
+    assert _round(rounds, [tmp_path, tmp_path / "never made"]) == 0
 
 
 @pytest.mark.skipif(writeback.system_call() is None, reason="no sync_file_range on this system")
