@@ -35,37 +35,33 @@ class Writeback:
     def __init__(self, begin: Callable[[int], None]) -> None:
         """begin: has the system begin to write the dirty pages of an open file."""
         self._begin = begin
-        self._known: set[str] | None = None  # files that were written lately, when the round before this one saw them
-        self._lately = set[str]()  # and those that this one has seen
+        self._lately: set[str] | None = None
         self._round = self._search = time.time_ns()
-        self._since = self._round, self._search
 
-    def files(self, folders: Iterable[Path]) -> list[str]:
-        """Begin a round: the files to look at."""
-        now = time.time_ns()
-        self._since, self._round = (self._round, self._search), now
-        known, self._lately = self._lately, set()
-        searching = self._known is None or now - self._search >= SEARCH_S * 1e9
-        self._known = known
+    def round(self, folders: Iterable[Path]) -> Iterator[tuple[int, float]]:
+        """Hand over every file that was written since it was looked at last, a part of them at a time: how many those were, and
+        how many seconds to wait before the next."""
+        now, known = time.time_ns(), self._lately or ()
+        searching = self._lately is None or now - self._search >= SEARCH_S * 1e9
+        names, lately = list(_files(folders) if searching else known), set[str]()
+        size = max(_PART, -(-len(names) // PARTS))
+        parts = [names[first : first + size] for first in range(0, len(names), size)] or [[]]
+        for part in parts:
+            count = 0
+            for name in part:
+                try:
+                    written = os.stat(name).st_mtime_ns  # noqa: PTH116 - of thousands: paths cost more than the call
+                    if written >= now - LATELY_S * 1e9:
+                        lately.add(name)
+                    if written >= (self._round if name in known else self._search) - _SLACK_NS:
+                        self._hand_over(name)
+                        count += 1
+                except OSError:  # it was dropped meanwhile, or is not ours to read
+                    continue
+            yield count, EVERY_S / len(parts)
+        self._lately, self._round = lately, now
         if searching:
             self._search = now
-        return list(_files(folders) if searching else known)
-
-    def look(self, names: Iterable[str]) -> int:
-        """Hand over those of the round's files that were written since the round before; how many those were."""
-        (round_before, search_before), known = self._since, self._known or ()
-        count = 0
-        for name in names:
-            try:
-                written = os.stat(name).st_mtime_ns  # noqa: PTH116 - of thousands: paths cost more than the call
-                if written >= self._round - LATELY_S * 1e9:
-                    self._lately.add(name)
-                if written >= (round_before if name in known else search_before) - _SLACK_NS:
-                    self._hand_over(name)
-                    count += 1
-            except OSError:  # it was dropped meanwhile, or is not ours to read
-                continue
-        return count
 
     def _hand_over(self, name: str) -> None:
         file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW)
@@ -102,9 +98,7 @@ async def keep(folders: Callable[[], Iterable[Path]]) -> None:
         return
     writeback = Writeback(begin)
     while True:
-        names = await asyncio.to_thread(writeback.files, list(folders()))
-        size = max(_PART, -(-len(names) // PARTS))
-        parts = [names[first : first + size] for first in range(0, len(names), size)] or [[]]
-        for part in parts:
-            await asyncio.to_thread(writeback.look, part)
-            await asyncio.sleep(EVERY_S / len(parts))
+        parts = writeback.round(list(folders()))
+        while (part := await asyncio.to_thread(next, parts, None)) is not None:
+            _, wait_s = part
+            await asyncio.sleep(wait_s)

@@ -90,7 +90,7 @@ class LaneConsumer:
         self.later = {t for event in engine.handlers.later for t in row_of(event).topics} if standard else set()
         self._all_due = 0.0  # when all topics are polled again, also those for later
         self._crowded = False  # the last poll of all topics brought many
-        self._behind = False  # it brought as much as it may: more waits
+        self._turn = False  # it brought as much as it may: what others wait for is polled once before the next
         self.poisoned: str | None = None
         self.consumed = self.rebuilds = self.lag = 0
         engine.guard = PoisonGuard(poison_limit)
@@ -211,7 +211,8 @@ class LaneConsumer:
                 return urgent
             limit *= LATER_SHARE
         records = await self._from_all(consumer, limit)
-        self._crowded, self._behind = len(records) >= self.poll, len(records) >= limit
+        self._crowded, self._turn = len(records) >= self.poll, len(records) >= limit
+        self._all_due = time.monotonic() + (0.0 if self._turn else LATER_S)
         return records
 
     async def _from_all(self, consumer: AIOKafkaConsumer, limit: int) -> list[Any]:
@@ -232,18 +233,13 @@ class LaneConsumer:
         """Records of the topics that are not for later; none when all topics are due: at once while little happens, every two
         seconds while much does, so that more of what happened to an order is decided together, and every second time while
         more waits than one look takes in, so that the rate has no limit but the machine."""
-        left = self._all_due - time.monotonic()
+        left = max(0.0, self._all_due - time.monotonic())
         first = [place for place in consumer.assignment() if place.topic not in self.later]
-        behind, self._behind = self._behind, False
-        if first and (left > 0 or behind):
-            patience_ms = int(left * 1_000) if self._crowded and not behind else 0
-            found = await consumer.getmany(*first, timeout_ms=patience_ms, max_records=limit)
-            if found:
-                if behind:
-                    self._all_due = 0.0
-                return _all_of(found)
-        self._all_due = time.monotonic() + LATER_S
-        return []
+        if not first or not (left or self._turn):
+            return []
+        self._turn = False
+        patience_ms = int(left * 1_000) if self._crowded else 0
+        return _all_of(await consumer.getmany(*first, timeout_ms=patience_ms, max_records=limit))
 
     async def _gather(self, consumer: AIOKafkaConsumer, gathering: Gathering) -> list[Any]:
         """Take in all there is, and choose what to decide now."""
