@@ -28,12 +28,12 @@ SELECT key, extract(epoch FROM min(at))::float8 AS at FROM ledger
 WHERE topic = ANY($1::text[]) AND key = ANY($2::text[]) AND event_id >= $3 GROUP BY key
 """
 _OURS = {
-    "shipped": "SELECT count(DISTINCT key) FROM ledger WHERE topic = ANY($3::text[]) AND key = ANY($1::text[]) AND event_id >= $2",
+    "shipped": "SELECT DISTINCT key FROM ledger WHERE topic = ANY($3::text[]) AND key = ANY($1::text[]) AND event_id >= $2",
     "told": """
-        SELECT count(DISTINCT split_part(message_id, '.', 1)) FROM message
-        WHERE decided_at >= to_timestamp($2) AND message_id LIKE '%.shipped.%' AND split_part(message_id, '.', 1) = ANY($1::text[])
+        SELECT id FROM unnest($1::text[]) AS ours(id)
+        WHERE EXISTS (SELECT FROM message WHERE message_id > id || '.shipped.' AND message_id < id || '.shipped/')
     """,
-    "board": "SELECT count(*) FROM card WHERE stage IN ('track', 'confirm', 'closed') AND order_id = ANY($1::text[])",
+    "board": "SELECT order_id FROM card WHERE stage IN ('track', 'confirm', 'closed') AND order_id = ANY($1::text[])",
 }
 _TOLD_AT = """
 SELECT extract(epoch FROM max(decided_at))::float8 FROM message
@@ -89,13 +89,13 @@ class Books:
         service, topic = STATIONS[hop]
         return int(await self.value(service, _KEYS, _lanes(topic)))
 
-    async def of_these_at(self, hop: str, run: Posted) -> int:
-        """How many of these orders reached a hop: `shipped`, `told` or `board`."""
+    async def of_these_at(self, hop: str, run: Posted) -> set[str]:
+        """Which of these orders reached a hop: `shipped`, `told` or `board`."""
         if hop == "shipped":
-            return int(await self.value("shipping", _OURS[hop], run.ids, _first_id(run.since), _lanes("Shipped")))
-        if hop == "told":
-            return int(await self.value("notifier", _OURS[hop], run.ids, run.since))
-        return int(await self.value("control-tower", _OURS[hop], run.ids))
+            rows = await self.rows("shipping", _OURS[hop], run.ids, _first_id(run.since), _lanes("Shipped"))
+        else:
+            rows = await self.rows("notifier" if hop == "told" else "control-tower", _OURS[hop], run.ids)
+        return {row[0] for row in rows}
 
     async def moments(self, hop: str, run: Posted) -> dict[str, float]:
         """When each of these orders reached a hop of STATIONS (epoch seconds, just before its commit)."""

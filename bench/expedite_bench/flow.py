@@ -12,12 +12,14 @@ from expedite_bench.ground import STALL_S, Crew, Ground, Invalid, told
 from expedite_bench.orders import body_of, order, post_bulk
 
 GLANCE_S = 1.0
+CLOSE_GLANCE_S = 0.1
+"""As often as a peer is asked: the end of a run is not seen later than the end of theirs."""
 TELL_S = 3.0
 WARM_UP = 100
 FEW = 200
-LAST = ("board", "shipped", "told")
-"""The ends of the saga: all three count. The board is nearly always the last and by far the cheapest to ask, so it is the one
-that is watched; the two others are asked when it is full."""
+LAST = ("board", "told", "shipped")
+"""The ends of the saga: all three count. The board is mostly the last and by far the cheapest to ask, so it is watched first; the
+two others are asked when it is full."""
 
 
 async def warm_up(ground: Ground) -> None:
@@ -37,7 +39,7 @@ async def through(ground: Ground, orders: Sequence[dict[str, Any]]) -> tuple[dic
         with ground.profiling():
             ids, accepted_s = await post_bulk(ground.shop, body)
             run = Posted(ids, epoch)
-            total = max([await reached(ground, hop, count, run=run, crew=crew) for hop in LAST]) - began
+            total = max([await _all_reached(ground, hop, run, crew) for hop in LAST]) - began
         cpu = watch.stop(count)
         mailed = await ground.books.mailed()
     seconds = {"accepted": accepted_s}
@@ -56,45 +58,56 @@ async def through(ground: Ground, orders: Sequence[dict[str, Any]]) -> tuple[dic
     return figures, ids
 
 
-async def reached(
-    ground: Ground, hop: str, wanted: int, before: int = 0, *, run: Posted | None = None, crew: Crew | None = None
-) -> float:
-    """Wait until so many orders have reached a hop, of `run` or, without one, of all that ever did; telling how far they
-    are. The moment (of perf_counter) at which the question was put that found them all. Raises Invalid when nothing moves."""
-    found, began = -1, time.perf_counter()
-    moved = told_at = began
+async def reached(ground: Ground, hop: str, wanted: int, before: int = 0, *, crew: Crew | None = None) -> None:
+    """Wait until so many of all orders that ever were have reached a hop, telling how far they are. Raises Invalid when
+    nothing moves."""
+    progress = _Progress(ground, hop, wanted - before, crew, GLANCE_S)
+    while (found := await ground.books.orders_at(hop)) < wanted:
+        await progress.pause(found - before)
+
+
+async def _all_reached(ground: Ground, hop: str, run: Posted, crew: Crew) -> float:
+    """Wait until every order of a run has reached a hop; the moment (of perf_counter) at which the question was put that found
+    the last of them. A few are asked about, and all that are left only when those are there: to count twenty thousand costs the
+    database and us 20 ms."""
+    left, progress = list(run.ids), _Progress(ground, hop, len(run.ids), crew, CLOSE_GLANCE_S)
     while True:
+        few = left[:: max(1, len(left) // FEW)]
+        there = await ground.books.of_these_at(hop, Posted(few, run.since))
+        found = len(run.ids) - len(left) + len(left) * len(there) // len(few)
+        if len(there) == len(few):
+            asked = time.perf_counter()
+            there = await ground.books.of_these_at(hop, Posted(left, run.since))
+            left = [order_id for order_id in left if order_id not in there]
+            if not left:
+                return asked
+            found = len(run.ids) - len(left)
+        await progress.pause(found)
+
+
+class _Progress:
+    """Of a wait for orders: tells of it, knows when nothing moves, and looks rarely while the end is far, for counting is work
+    for the database that is measured."""
+
+    def __init__(self, ground: Ground, hop: str, wanted: int, crew: Crew | None, glance_s: float) -> None:
+        self._ground, self._hop, self._wanted, self._crew, self._glance_s = ground, hop, wanted, crew, glance_s
+        self._found = -1
+        self._began = self._moved = self._told_at = time.perf_counter()
+
+    async def pause(self, found: int) -> None:
         now = time.perf_counter()
-        if run:
-            now, count = await _of_these(ground, hop, run)
-        else:
-            count = await ground.books.orders_at(hop)
-        if count != found:
-            found, moved = count, now
-        if found >= wanted:
-            return now
-        if now - told_at > TELL_S:
-            told_at = now
-            told(f"{hop}: {found - before:,} of {wanted - before:,}")
-        if now - moved > STALL_S:
-            why = await ground.diagnosis()
-            raise Invalid(f"nothing moves: {found - before:,} of {wanted - before:,} are {hop}\n{why}")
-        if crew is not None:
-            crew.alive()
-        # Counting is work for the database that is measured: rarely while the end is far.
-        left_s = (now - began) * (wanted - found) / max(found - before, 1)
-        await asyncio.sleep(min(max(left_s / 4, GLANCE_S), TELL_S))
-
-
-async def _of_these(ground: Ground, hop: str, run: Posted) -> tuple[float, int]:
-    """When the last question was put, and how many orders of a run reached a hop: by a few of them, until those are all there.
-    To count twenty thousand costs the database and us 20 ms each time."""
-    few = run.ids[:: max(1, len(run.ids) // FEW)]
-    asked = time.perf_counter()
-    there = await ground.books.of_these_at(hop, Posted(few, run.since))
-    if there < len(few):
-        return asked, len(run.ids) * there // len(few)
-    return time.perf_counter(), await ground.books.of_these_at(hop, run)
+        if found != self._found:
+            self._found, self._moved = found, now
+        if now - self._told_at > TELL_S:
+            self._told_at = now
+            told(f"{self._hop}: {found:,} of {self._wanted:,}")
+        if now - self._moved > STALL_S:
+            why = await self._ground.diagnosis()
+            raise Invalid(f"nothing moves: {found:,} of {self._wanted:,} are {self._hop}\n{why}")
+        if self._crew is not None:
+            self._crew.alive()
+        left_s = (now - self._began) * (self._wanted - found) / max(found, 1)
+        await asyncio.sleep(min(max(left_s / 4, self._glance_s), TELL_S))
 
 
 async def up_to_reserved(ground: Ground, orders: Sequence[dict[str, Any]]) -> dict[str, Any]:
