@@ -53,7 +53,7 @@ def test_behind_the_keys_with_most_news_go_first_and_whole_and_offsets_wait_for_
 
 def test_what_waited_long_goes_before_all_others() -> None:
     clock = Clock()
-    gathering = Gathering(100, clock)
+    gathering = Gathering(100, clock=clock)
     gathering.add({A: [Record("a", 0, b"old")]})
     clock.now = LONGEST_S + 1
     gathering.add({A: [Record("a", n, b"new") for n in range(1, 5)]})

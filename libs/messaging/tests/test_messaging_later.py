@@ -1,85 +1,157 @@
-"""Events that nothing waits for: taken when no others are there, together while many come (I4)."""
+"""Events that nothing waits for: held while much happens, so that what becomes of an order is decided together (I4)."""
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
 
-from expedite_events import Lane, OrderReceived, Shipped
+from expedite_events import Lane, OrderReceived, Packed, Shipped
 from expedite_messaging import Batch, Handlers, Received, Tx, kafka
-from expedite_messaging.kafka import LATER_SHARE, LaneConsumer
+from expedite_messaging.gathering import FEW, LATER_S, Gathering
+from expedite_messaging.kafka import LaneConsumer
 from expedite_messaging.memory import MemoryClock, MemoryEngine
 
-NOW, LATER = TopicPartition("OrderReceived", 0), TopicPartition("Shipped", 0)
+POLL, ROOM = 100, 1_000
+PLACES = {topic: TopicPartition(topic, 0) for topic in ("OrderReceived", "Packed", "Shipped")}
+
+
+@dataclass(frozen=True)
+class Record:
+    topic: str
+    offset: int
+    key: bytes
+    partition: int = 0
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 class Client:
-    """What waits on two topics; remembers how long each poll was ready to wait."""
+    """What waits on three topics; remembers what each poll was ready to wait for, and how long."""
 
-    def __init__(self, **waiting: int) -> None:
-        self.waiting, self.patience_ms = waiting, list[int]()
+    def __init__(self) -> None:
+        self.waiting: dict[str, list[Record]] = {topic: [] for topic in PLACES}
+        self.offsets = Counter[str]()
+        self.waits: list[tuple[frozenset[str], int]] = []
+
+    def comes(self, topic: str, keys: range) -> None:
+        for key in keys:
+            self.waiting[topic].append(Record(topic, self.offsets[topic], b"order-%05d" % key))
+            self.offsets[topic] += 1
 
     def assignment(self) -> set[TopicPartition]:
-        return {NOW, LATER}
+        return set(PLACES.values())
 
     async def getmany(self, *places: TopicPartition, timeout_ms: int, max_records: int) -> dict[TopicPartition, Any]:
-        self.patience_ms.append(timeout_ms)
+        asked = [place.topic for place in places] or list(PLACES)
+        if timeout_ms:
+            self.waits.append((frozenset(asked), timeout_ms))
         found: dict[TopicPartition, Any] = {}
-        for place in places or (NOW, LATER):
-            if count := min(self.waiting.get(place.topic, 0), max_records):
-                self.waiting[place.topic] -= count
-                max_records -= count
-                found[place] = [place.topic] * count
+        for topic in asked:
+            if records := self.waiting[topic][:max_records]:
+                self.waiting[topic] = self.waiting[topic][max_records:]
+                found[PLACES[topic]] = records
+                max_records -= len(records)
         return found
 
 
+async def _hear(batch: Batch[Received[Any]], tx: Tx) -> None: ...
+
+
 @pytest.fixture
-def consumer() -> LaneConsumer:
-    handlers = Handlers("prioritizer", poll=10, later=frozenset({Shipped}))
-
-    async def hear(batch: Batch[Received[Any]], tx: Tx) -> None: ...
-
-    handlers.on(OrderReceived)(hear)
-    handlers.on(Shipped)(hear)
-    return LaneConsumer(MemoryEngine(handlers, MemoryClock()), "nowhere:9", Lane.STANDARD, 0)
+def clock() -> Clock:
+    return Clock()
 
 
-async def test_what_others_wait_for_goes_first_and_the_rest_follows(consumer: LaneConsumer) -> None:
-    consumer._all_due = kafka.time.monotonic() + kafka.LATER_S
-    client = Client(OrderReceived=12, Shipped=3)
-    assert await consumer._poll(client) == ["OrderReceived"] * 10
-    assert await consumer._poll(client) == ["OrderReceived"] * 2
-    assert await consumer._poll(client) == ["Shipped"] * 3, "nothing else is there: at once"
-    assert max(client.patience_ms[:3]) == 0, "a few events are not kept waiting for more"
+@pytest.fixture
+def consumer(clock: Clock) -> LaneConsumer:
+    handlers = Handlers("prioritizer", poll=POLL, gather=ROOM, later=frozenset({Packed, Shipped}))
+    for event in (OrderReceived, Packed, Shipped):
+        handlers.on(event)(_hear)
+    consumer = LaneConsumer(MemoryEngine(handlers, MemoryClock()), "nowhere:9", Lane.STANDARD, 0)
+    assert consumer.gathering is not None
+    consumer.gathering = Gathering(consumer.gathering.capacity, consumer.gathering.later, clock)
+    return consumer
 
 
-async def test_two_seconds_are_the_longest_that_anything_is_left(consumer: LaneConsumer) -> None:
-    """C4: however much comes, what only stops a clock is heard."""
-    consumer._all_due = kafka.time.monotonic()
-    records = await consumer._poll(Client(OrderReceived=100, Shipped=5))
-    assert records.count("Shipped") == 5
+async def look(consumer: LaneConsumer, client: Any) -> Counter[str]:
+    assert consumer.gathering is not None
+    return Counter([record.topic for record in await consumer._gather(client, consumer.gathering)])
 
 
-async def test_while_many_come_they_are_taken_together(consumer: LaneConsumer) -> None:
-    client = Client(Shipped=30)
-    assert len(await consumer._poll(client)) == 30
-    await consumer._poll(client)
-    assert kafka.LATER_S * 900 < max(client.patience_ms) <= kafka.LATER_S * 1_000, "waits for what others wait for"
+async def test_a_few_are_decided_at_once(consumer: LaneConsumer) -> None:
+    client = Client()
+    client.comes("Shipped", range(FEW))
+    assert await look(consumer, client) == {"Shipped": FEW}
 
 
-async def test_while_more_waits_than_one_look_takes_nothing_is_waited_for(consumer: LaneConsumer) -> None:
+async def test_while_many_come_an_orders_stations_are_decided_together(consumer: LaneConsumer, clock: Clock) -> None:
+    client = Client()
+    client.comes("Packed", range(90))
+    assert not await look(consumer, client)
+    clock.now = LATER_S / 2
+    client.comes("Shipped", range(90))
+    assert not await look(consumer, client)
+    clock.now = LATER_S
+    found = await look(consumer, client)
+    assert found["Packed"] == found["Shipped"] >= POLL // 2, "whole orders, about as many as a poll takes"
+
+
+async def test_two_seconds_are_the_longest_that_anything_is_held(consumer: LaneConsumer, clock: Clock) -> None:
+    """C4: what stops a clock is heard, whatever else comes."""
+    client = Client()
+    client.comes("Shipped", range(60))
+    await look(consumer, client)
+    clock.now = LATER_S
+    client.comes("OrderReceived", range(1_000, 2_000))
+    assert await look(consumer, client) == {"OrderReceived": POLL, "Shipped": 60}
+
+
+async def test_what_others_wait_for_is_taken_first_with_all_that_is_here_of_its_order(consumer: LaneConsumer) -> None:
+    client = Client()
+    client.comes("Shipped", range(60))
+    assert not await look(consumer, client)
+    client.comes("OrderReceived", range(58, 62))
+    assert await look(consumer, client) == {"OrderReceived": 4, "Shipped": 2}
+
+
+async def test_a_consumer_that_holds_waits_only_for_what_others_wait_for(consumer: LaneConsumer, clock: Clock) -> None:
+    """Each question to the broker costs it a look through all partitions."""
+    client = Client()
+    client.comes("Shipped", range(60))
+    await look(consumer, client)
+    await look(consumer, client)
+    clock.now = LATER_S - 0.25
+    await look(consumer, client)
+    (all_topics, _), *holding = client.waits
+    assert all_topics == set(PLACES), "with nothing in hand any event ends the wait"
+    assert holding == [({"OrderReceived"}, kafka.POLL_MS), ({"OrderReceived"}, 251)]
+
+
+async def test_with_no_room_left_nothing_is_held(consumer: LaneConsumer) -> None:
     """C4: a rate at which clocks are stopped that no machine could raise would leave each later than the one before."""
-    client = Client(Shipped=100)
-    assert [len(await consumer._poll(client)) for _ in range(3)] == [10 * LATER_SHARE, 10 * LATER_SHARE, 20]
-    waited = [patience for patience in client.patience_ms if patience != kafka.POLL_MS]
-    assert max(waited) == 0
+    client = Client()
+    client.comes("Shipped", range(10 * ROOM))
+    looks = [await look(consumer, client) for _ in range(20)]
+    assert [found["Shipped"] for found in looks] == [POLL] * 20
+    assert len(client.waits) == 1, "the first look, before anything was in hand"
 
 
-async def test_while_both_wait_they_take_turns(consumer: LaneConsumer) -> None:
-    client = Client(OrderReceived=100, Shipped=1_000)
-    consumer._all_due = kafka.time.monotonic()
-    looks = [await consumer._poll(client) for _ in range(5)]
-    assert [look.count("Shipped") > 0 for look in looks] == [True, False, True, False, True]
-    assert all("OrderReceived" in look for look in looks)
+async def test_a_crowd_that_others_wait_for_makes_nothing_less_held(consumer: LaneConsumer) -> None:
+    client = Client()
+    client.comes("OrderReceived", range(10 * ROOM))
+    client.comes("Shipped", range(10 * ROOM, 10 * ROOM + 60))
+    assert [await look(consumer, client) for _ in range(3)] == [{"OrderReceived": POLL}] * 3
+
+
+def test_what_is_for_later_needs_a_place_to_be_held() -> None:
+    with pytest.raises(ValueError, match="gather="):
+        Handlers("prioritizer", later=frozenset({Shipped}))

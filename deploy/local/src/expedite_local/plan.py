@@ -23,13 +23,14 @@ STATION_NICE = {
     "inventory": 13,
     "prioritizer": 15,
     "order-intake": 15,
-    "notifier": 19,
+    "notifier": 18,
     "control-tower": 19,
 }
 """Standard lanes yield the processor to everything that carries urgent orders: express lanes, the APIs where orders come in
 and are raised, and the servers, in which whoever holds what an urgent order needs must get on. Among them the nearer the dock
 the sooner: what is begun is finished before more is begun, so an order's stations follow each other closely, and whoever
-hears of several of them hears them together, at less cost each. Who only tells and shows comes last."""
+hears of several of them hears them together, at less cost each. Who only tells and shows comes last: the notifier's one worker
+has as much more to do than each of the tower's two as it comes before them, so that they end together."""
 OTHER_NICE = 14
 """A service that is no station of an order's way."""
 ENTRANCE = ("order-intake", "prioritizer")

@@ -36,9 +36,9 @@ class JobSpec:
 class Handlers:
     """What one service does. Built once in its `handlers.py`; performers of effects are bound in `main.py`.
 
-    `poll`: how many records of the standard topics one batch takes. `later`: events that nothing waits for; they are taken
-    when no others are there, and at least every two seconds. `gather`: a service nobody waits for may hold so many
-    records of each topic when it falls behind, and then decides together what happened to an order meanwhile."""
+    `poll`: how many records of the standard topics one batch takes. `gather`: a service nobody waits for may hold so many
+    records of each topic when it falls behind, and then decides together what happened to an order meanwhile. `later`, with
+    `gather`: only these events are held, which nothing waits for, two seconds at the longest and only while much happens."""
 
     service: str
     poll: int = 500
@@ -50,6 +50,10 @@ class Handlers:
     performers: dict[str, BatchPerformer] = field(default_factory=dict)
     performed_at_once: dict[str, int] = field(default_factory=dict)
     jobs: list[JobSpec] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.later and not self.gather:
+            raise ValueError(f"{self.service} leaves events for later and has no room to hold them: it needs gather=")
 
     def on(self, event: type[E]) -> Callable[[EventHandler[E]], EventHandler[E]]:
         """Register the one handler of an event. The catalogue must name this service as its consumer. A function

@@ -41,8 +41,6 @@ POLL_MS = 500
 # An answer comes with the first record, whatever this is; when there is none, the broker looks through every partition of
 # every question for nothing. But a partition that was not asked for, because its records were not decided yet, waits for it.
 FETCH_WAIT_MS = 1_000
-LATER_S = 2.0
-LATER_SHARE = 4  # so many times a poll is taken of what was left for later
 log = structlog.get_logger(__name__)
 
 
@@ -86,11 +84,8 @@ class LaneConsumer:
         self.stall_s, self.watch_every_s = stall_s, watch_every_s
         standard = lane is Lane.STANDARD
         self.poll = engine.handlers.poll if standard else EXPRESS_POLL
-        self.gathering = Gathering(engine.handlers.gather) if standard and engine.handlers.gather else None
-        self.later = {t for event in engine.handlers.later for t in row_of(event).topics} if standard else set()
-        self._all_due = 0.0  # when all topics are polled again, also those for later
-        self._crowded = False  # the last poll of all topics brought many
-        self._turn = False  # it brought as much as it may: what others wait for is polled once before the next
+        later = {topic for event in engine.handlers.later for topic in row_of(event).topics}
+        self.gathering = Gathering(engine.handlers.gather, later) if standard and engine.handlers.gather else None
         self.poisoned: str | None = None
         self.consumed = self.rebuilds = self.lag = 0
         engine.guard = PoisonGuard(poison_limit)
@@ -206,16 +201,6 @@ class LaneConsumer:
         """The next records, of one partition of every topic first: equal keys have equal partitions, so what follows each
         other on an order's way comes together when we lag behind, and costs one load and one save."""
         limit = self.poll
-        if self.later:
-            if urgent := await self._what_others_wait_for(consumer, limit):
-                return urgent
-            limit *= LATER_SHARE
-        records = await self._from_all(consumer, limit)
-        self._crowded, self._turn = len(records) >= self.poll, len(records) >= limit
-        self._all_due = time.monotonic() + (0.0 if self._turn else LATER_S)
-        return records
-
-    async def _from_all(self, consumer: AIOKafkaConsumer, limit: int) -> list[Any]:
         polled = await consumer.getmany(timeout_ms=POLL_MS, max_records=limit // 5)
         records = _all_of(polled)
         if not polled or len(records) >= limit:
@@ -229,22 +214,16 @@ class LaneConsumer:
             records += _all_of(await consumer.getmany(timeout_ms=0, max_records=limit - len(records)))
         return records
 
-    async def _what_others_wait_for(self, consumer: AIOKafkaConsumer, limit: int) -> list[Any]:
-        """Records of the topics that are not for later; none when all topics are due: at once while little happens, every two
-        seconds while much does, so that more of what happened to an order is decided together, and every second time while
-        more waits than one look takes in, so that the rate has no limit but the machine."""
-        left = max(0.0, self._all_due - time.monotonic())
-        first = [place for place in consumer.assignment() if place.topic not in self.later]
-        if not first or not (left or self._turn):
-            return []
-        self._turn = False
-        patience_ms = int(left * 1_000) if self._crowded else 0
-        return _all_of(await consumer.getmany(*first, timeout_ms=patience_ms, max_records=limit))
-
     async def _gather(self, consumer: AIOKafkaConsumer, gathering: Gathering) -> list[Any]:
-        """Take in all there is, and choose what to decide now."""
-        if not len(gathering):
+        """Take in all there is, and choose what to decide now. While all that is here is held back, only what others wait for
+        is waited for: the rest is taken in when that comes, or twice a second."""
+        patience_s = gathering.patience_s()
+        if patience_s is None:
             gathering.add(await consumer.getmany(timeout_ms=POLL_MS, max_records=min(self.poll, gathering.capacity)))
+        elif patience_s:
+            awaited = [place for place in consumer.assignment() if place.topic not in gathering.later]
+            patience_ms = min(POLL_MS, int(patience_s * 1_000) + 1)
+            gathering.add(await consumer.getmany(*awaited, timeout_ms=patience_ms, max_records=self.poll))
         by_topic: dict[str, list[TopicPartition]] = {}
         for place in consumer.assignment():
             by_topic.setdefault(place.topic, []).append(place)

@@ -52,6 +52,7 @@ from prioritizer.store import BREACHES, CARRIERS, ORDERS, PRIORITIES, PRODUCTS, 
 # What only stops a clock and starts the next is nothing anybody waits for: an order's stations are noted together.
 handlers = Handlers(
     "prioritizer",
+    gather=6_000,
     later=frozenset((StockReserved, Packed, Shipped, ShipmentTracked, DeliveryDelayed, Delivered, CustomerNotified)),
 )
 Snapshot = TypeVar("Snapshot", Warehouse, Carrier, Product)
