@@ -45,6 +45,10 @@ _TOLD = "SELECT count(*) FROM message WHERE message_id LIKE '%.shipped.%'"
 _MAILED = "SELECT count(*) FROM message WHERE message_id LIKE '%.shipped.%' AND status = 'sent'"
 
 
+# A plan that was made while the tables were small must not stay.
+_SETTINGS = {"jit": "off", "plan_cache_mode": "force_custom_plan"}
+
+
 @dataclass(frozen=True)
 class Posted:
     """Orders of one run, and a moment before the first of them (epoch seconds)."""
@@ -63,7 +67,7 @@ class Books:
 
     async def __aenter__(self) -> Books:
         for name, url in self._urls.items():
-            self._open[name] = await asyncpg.connect(plain_url(url), server_settings={"jit": "off"})
+            self._open[name] = await asyncpg.connect(plain_url(url), server_settings=_SETTINGS)
             self._locks[name] = asyncio.Lock()
         return self
 

@@ -11,11 +11,11 @@ from aiokafka import TopicPartition
 
 from expedite_events import Lane, OrderReceived, Packed, Shipped
 from expedite_messaging import Batch, Handlers, Received, Tx, kafka
-from expedite_messaging.gathering import FEW, LATER_S, Gathering
+from expedite_messaging.gathering import LATER_S, Gathering
 from expedite_messaging.kafka import LaneConsumer
 from expedite_messaging.memory import MemoryClock, MemoryEngine
 
-POLL, ROOM = 100, 1_000
+POLL, ROOM = 50, 1_000
 PLACES = {topic: TopicPartition(topic, 0) for topic in ("OrderReceived", "Packed", "Shipped")}
 
 
@@ -89,8 +89,8 @@ async def look(consumer: LaneConsumer, client: Any) -> Counter[str]:
 
 async def test_a_few_are_decided_at_once(consumer: LaneConsumer) -> None:
     client = Client()
-    client.comes("Shipped", range(FEW))
-    assert await look(consumer, client) == {"Shipped": FEW}
+    client.comes("Shipped", range(POLL))
+    assert await look(consumer, client) == {"Shipped": POLL}
 
 
 async def test_while_many_come_an_orders_stations_are_decided_together(consumer: LaneConsumer, clock: Clock) -> None:
@@ -112,7 +112,18 @@ async def test_two_seconds_are_the_longest_that_anything_is_held(consumer: LaneC
     await look(consumer, client)
     clock.now = LATER_S
     client.comes("OrderReceived", range(1_000, 2_000))
-    assert await look(consumer, client) == {"OrderReceived": POLL, "Shipped": 60}
+    assert await look(consumer, client) == {"OrderReceived": POLL, "Shipped": POLL}
+
+
+async def test_a_crowd_that_came_first_does_not_make_them_later(consumer: LaneConsumer, clock: Clock) -> None:
+    """C4: those the crowd is taken from are older than all that is held."""
+    client = Client()
+    client.comes("OrderReceived", range(10 * ROOM))
+    await look(consumer, client)
+    client.comes("Shipped", range(20 * ROOM, 20 * ROOM + 60))
+    assert "Shipped" not in await look(consumer, client)
+    clock.now = LATER_S
+    assert await look(consumer, client) == {"OrderReceived": POLL, "Shipped": POLL}
 
 
 async def test_what_others_wait_for_is_taken_first_with_all_that_is_here_of_its_order(consumer: LaneConsumer) -> None:

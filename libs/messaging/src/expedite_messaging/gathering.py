@@ -23,8 +23,9 @@ from typing import Any
 LONGEST_S = 10.0
 LATER_S = 2.0
 """So long a key waits whose records are all for later: about what a regular order takes under load from reserved to shipped."""
-FEW = 50
-"""Where no more wait, little happens, and nothing is held back."""
+AWAITED = 1_000
+"""Room for each topic that others wait for, beside what is for later: what came first goes first, so reading further ahead would
+only have the next topic stand behind it."""
 Place = tuple[str, int]
 """Topic and partition."""
 
@@ -53,7 +54,8 @@ class Gathering:
 
     def room(self, topic: str) -> int:
         """How many more records of a topic may come."""
-        return self.capacity - self._by_topic[topic]
+        held = not self.later or topic in self.later
+        return (self.capacity if held else min(self.capacity, AWAITED)) - self._by_topic[topic]
 
     def add(self, polled: Mapping[Any, Sequence[Any]]) -> None:
         """Take in what was polled, by `Place` (a client's `TopicPartition` is one)."""
@@ -78,23 +80,24 @@ class Gathering:
                 if awaited:
                     self._awaited[key] = None
 
-    def patience_s(self) -> float | None:
-        """How long there will be nothing to take unless more comes; None: for ever, nothing is here."""
+    def patience_s(self, limit: int) -> float | None:
+        """How long there will be nothing to `take` unless more comes; None: for ever, nothing is here."""
         if not self._count:
             return None
-        if not self.later or self._awaited or self._count <= FEW or self._pressed:
+        if not self.later or self._awaited or self._count <= limit or self._pressed:
             return 0.0
         return max(0.0, next(iter(self._since.values())) + LATER_S - self._clock())
 
     def take(self, limit: int) -> list[Any]:
-        """The records to decide next, all there are of each of their keys: about `limit`. Of what is for later, about as many
+        """The records to decide next, all there are of each of their keys: about `limit`. Of what is held and ripe, about as many
         again: neither waits for the other."""
         self._pressed = any(self._by_topic[topic] >= self.capacity for topic in self.later)
-        if self._count <= (FEW if self.later else limit):
+        if self._count <= limit:
             keys = list(self._by_key)
         elif self.later:
-            ripe = self._clock() - (0.0 if self._pressed else LATER_S)
-            keys = list({**self._some(self._awaited, limit), **self._some(self._older_than(ripe), limit)})
+            old = self._older_than(self._clock() - (0.0 if self._pressed else LATER_S))
+            ripe = (key for key in old if key not in self._awaited)
+            keys = [*self._some(self._awaited, limit), *self._some(ripe, limit)]
         else:
             keys = list(self._some(self._due(), limit))
         taken: list[Any] = []

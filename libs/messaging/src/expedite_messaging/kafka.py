@@ -216,8 +216,8 @@ class LaneConsumer:
 
     async def _gather(self, consumer: AIOKafkaConsumer, gathering: Gathering) -> list[Any]:
         """Take in all there is, and choose what to decide now. While all that is here is held back, only what others wait for
-        is waited for: the rest is taken in when that comes, or twice a second."""
-        patience_s = gathering.patience_s()
+        is waited for: the rest is taken in when that comes, when the first key is ripe, or after half a second."""
+        patience_s = gathering.patience_s(self.poll)
         if patience_s is None:
             gathering.add(await consumer.getmany(timeout_ms=POLL_MS, max_records=min(self.poll, gathering.capacity)))
         elif patience_s:
@@ -330,7 +330,9 @@ class LaneConsumer:
                 log.debug("the broker does not say where its topics end", error=str(error))
                 continue
             self.lag = sum(max(ends[tp] - positions[tp], 0) for tp in partitions)
-            metrics.LAG.labels(*self._labels).set(self.lag)
+            metrics.LAG.labels(*self._labels).set(
+                self.lag + len(self.gathering or ())
+            )  # what is held was read, not decided
             if self.lag == 0 or self._busy_since is not None:
                 self._moved_at = time.monotonic()
             elif time.monotonic() - self._moved_at > self.stall_s:
