@@ -61,7 +61,7 @@ async def through(ground: Ground, orders: Sequence[dict[str, Any]]) -> tuple[dic
 async def reached(ground: Ground, hop: str, wanted: int, before: int = 0, *, crew: Crew | None = None) -> None:
     """Wait until so many of all orders that ever were have reached a hop, telling how far they are. Raises Invalid when
     nothing moves."""
-    progress = _Progress(ground, hop, wanted - before, crew, GLANCE_S)
+    progress = _Progress(ground, hop, wanted - before, crew)
     while (found := await ground.books.orders_at(hop)) < wanted:
         await progress.pause(found - before)
 
@@ -72,29 +72,32 @@ async def _all_reached(ground: Ground, hop: str, run: Posted, crew: Crew) -> flo
     database and us 20 ms."""
     left, progress = list(run.ids), _Progress(ground, hop, len(run.ids), crew, CLOSE_GLANCE_S)
     while True:
-        few = left[:: max(1, len(left) // FEW)]
+        few, asked = left[:: max(1, len(left) // FEW)], time.perf_counter()
         there = await ground.books.of_these_at(hop, Posted(few, run.since))
-        found = len(run.ids) - len(left) + len(left) * len(there) // len(few)
-        if len(there) == len(few):
+        if len(there) < len(few):
+            await progress.pause(len(run.ids) - len(left) + len(left) * len(there) // len(few))
+            continue
+        if len(few) < len(left):
             asked = time.perf_counter()
             there = await ground.books.of_these_at(hop, Posted(left, run.since))
-            left = [order_id for order_id in left if order_id not in there]
-            if not left:
-                return asked
-            found = len(run.ids) - len(left)
-        await progress.pause(found)
+        left = [order_id for order_id in left if order_id not in there]
+        if not left:
+            return asked
+        await progress.pause(len(run.ids) - len(left))
 
 
 class _Progress:
-    """Of a wait for orders: tells of it, knows when nothing moves, and looks rarely while the end is far, for counting is work
-    for the database that is measured."""
+    """Of a wait for orders: tells of it, and knows when nothing moves."""
 
-    def __init__(self, ground: Ground, hop: str, wanted: int, crew: Crew | None, glance_s: float) -> None:
+    def __init__(
+        self, ground: Ground, hop: str, wanted: int, crew: Crew | None = None, glance_s: float = GLANCE_S
+    ) -> None:
         self._ground, self._hop, self._wanted, self._crew, self._glance_s = ground, hop, wanted, crew, glance_s
         self._found = -1
         self._began = self._moved = self._told_at = time.perf_counter()
 
-    async def pause(self, found: int) -> None:
+    async def note(self, found: int) -> None:
+        """So many are there now. Raises Invalid when that has not changed for long."""
         now = time.perf_counter()
         if found != self._found:
             self._found, self._moved = found, now
@@ -106,7 +109,11 @@ class _Progress:
             raise Invalid(f"nothing moves: {found:,} of {self._wanted:,} are {self._hop}\n{why}")
         if self._crew is not None:
             self._crew.alive()
-        left_s = (now - self._began) * (self._wanted - found) / max(found, 1)
+
+    async def pause(self, found: int) -> None:
+        """Note it and wait until the next look, long while the end is far: counting is work for the database that is measured."""
+        await self.note(found)
+        left_s = (time.perf_counter() - self._began) * (self._wanted - found) / max(found, 1)
         await asyncio.sleep(min(max(left_s / 4, self._glance_s), TELL_S))
 
 
@@ -117,18 +124,11 @@ async def up_to_reserved(ground: Ground, orders: Sequence[dict[str, Any]]) -> di
     watch = ground.cpu()
     began = time.perf_counter()
     posting = asyncio.create_task(post_bulk(ground.shop, body))
-    moved, found, told_at = began, 0, began
+    found, progress = 0, _Progress(ground, "reserved or backordered", count)
     while found < count:
         await asyncio.sleep(GLANCE_S)
-        now, decided = time.perf_counter(), await _decided(ground) - before
-        moved = now if decided != found else moved
-        found = decided
-        if now - told_at > TELL_S:
-            told_at = now
-            told(f"reserved or backordered: {found:,} of {count:,}")
-        if now - moved > STALL_S:
-            why = await ground.diagnosis()
-            raise Invalid(f"nothing moves: inventory has decided on {found:,} of {count:,}\n{why}")
+        found = await _decided(ground) - before
+        await progress.note(found)
         if posting.done() and posting.exception():
             posting.result()
     total = time.perf_counter() - began

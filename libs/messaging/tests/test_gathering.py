@@ -2,34 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from expedite_sample.polled import Clock, Record
 from hypothesis import given
 from hypothesis import strategies as st
 
 from expedite_messaging.gathering import LONGEST_S, Gathering, Place
 
-
-@dataclass(frozen=True)
-class Record:
-    topic: str
-    offset: int
-    key: bytes | None
-    partition: int = 0
-
-    @property
-    def place(self) -> Place:
-        return self.topic, self.partition
-
-
 A, B = ("a", 0), ("b", 0)
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_who_keeps_up_takes_everything_at_once() -> None:

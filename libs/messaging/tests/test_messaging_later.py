@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from expedite_sample.polled import Clock, Record
 
 from expedite_events import Lane, OrderReceived, Packed, Shipped
 from expedite_messaging import Batch, Handlers, Received, Tx, kafka
@@ -17,21 +17,6 @@ from expedite_messaging.memory import MemoryClock, MemoryEngine
 
 POLL, ROOM = 50, 1_000
 PLACES = {topic: TopicPartition(topic, 0) for topic in ("OrderReceived", "Packed", "Shipped")}
-
-
-@dataclass(frozen=True)
-class Record:
-    topic: str
-    offset: int
-    key: bytes
-    partition: int = 0
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Client:

@@ -30,7 +30,7 @@ STATION_NICE = {
 and are raised, and the servers, in which whoever holds what an urgent order needs must get on. Among them the nearer the dock
 the sooner: what is begun is finished before more is begun, so an order's stations follow each other closely, and whoever
 hears of several of them hears them together, at less cost each. Who only tells and shows comes last: the notifier's one worker
-has as much more to do than each of the tower's two as it comes before them, so that they end together."""
+has more to do than each of the tower's two, and one place before them it ends when they do."""
 OTHER_NICE = 14
 """A service that is no station of an order's way."""
 ENTRANCE = ("order-intake", "prioritizer")

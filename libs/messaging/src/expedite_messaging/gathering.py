@@ -97,9 +97,9 @@ class Gathering:
         elif self.later:
             old = self._older_than(self._clock() - (0.0 if self._pressed else LATER_S))
             ripe = (key for key in old if key not in self._awaited)
-            keys = [*self._some(self._awaited, limit), *self._some(ripe, limit)]
+            keys = self._some(self._awaited, limit) + self._some(ripe, limit)
         else:
-            keys = list(self._some(self._due(), limit))
+            keys = self._some(self._due(), limit)
         taken: list[Any] = []
         for key in keys:
             taken += self._by_key.pop(key)
@@ -109,16 +109,16 @@ class Gathering:
         self._by_topic.subtract(Counter([record.topic for record in taken]))
         return taken
 
-    def _some(self, keys: Iterable[bytes], limit: int) -> dict[bytes, int]:
-        """The first of these keys, with about `limit` records together."""
-        chosen: dict[bytes, int] = {}
+    def _some(self, keys: Iterable[bytes], limit: int) -> list[bytes]:
+        """The first of these keys, each once, with about `limit` records together."""
+        chosen: dict[bytes, None] = {}
         for key in keys:
             if limit <= 0:
                 break
             if key not in chosen:
-                chosen[key] = len(self._by_key[key])
-                limit -= chosen[key]
-        return chosen
+                chosen[key] = None
+                limit -= len(self._by_key[key])
+        return list(chosen)
 
     def _older_than(self, moment: float) -> Iterator[bytes]:
         return (key for key, _ in takewhile(lambda known: known[1] <= moment, self._since.items()))

@@ -38,7 +38,8 @@ class Handlers:
 
     `poll`: how many records of the standard topics one batch takes. `gather`: a service nobody waits for may hold so many
     records of each topic when it falls behind, and then decides together what happened to an order meanwhile. `later`, with
-    `gather`: only these events are held, which nothing waits for, two seconds from when they came in at the longest, and only while much happens."""
+    `gather`: only these events are held, which nothing waits for, two seconds from when they came in at the longest, and
+    only while much happens."""
 
     service: str
     poll: int = 500

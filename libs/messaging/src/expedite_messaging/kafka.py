@@ -330,9 +330,8 @@ class LaneConsumer:
                 log.debug("the broker does not say where its topics end", error=str(error))
                 continue
             self.lag = sum(max(ends[tp] - positions[tp], 0) for tp in partitions)
-            metrics.LAG.labels(*self._labels).set(
-                self.lag + len(self.gathering or ())
-            )  # what is held was read, not decided
+            held = len(self.gathering or ())  # read, not decided
+            metrics.LAG.labels(*self._labels).set(self.lag + held)
             if self.lag == 0 or self._busy_since is not None:
                 self._moved_at = time.monotonic()
             elif time.monotonic() - self._moved_at > self.stall_s:
