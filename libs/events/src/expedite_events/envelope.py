@@ -185,7 +185,7 @@ def decode(topic: str, key: bytes | None, value: bytes | None, headers: Iterable
             traceparent.decode("utf-8", "replace") if traceparent is not None else None,
             raw,
         )
-    except (KeyError, ValueError, Unreadable) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, Unreadable) as error:  # None: a header without a value
         raise Undecodable(f"{type(error).__name__}: {error}") from error
 
 
@@ -196,7 +196,7 @@ def heard(row: Row, service: str, headers: Iterable[tuple[str, bytes]]) -> bool:
         wanted = choice.header
         for name, value in headers:
             if name == wanted:
-                return choice.takes(value.decode("utf-8", "replace"))
+                return choice.takes((value or b"").decode("utf-8", "replace"))
     return True
 
 

@@ -371,7 +371,6 @@ def _decoded(service: str, records: Sequence[Any]) -> Iterable[tuple[Envelope | 
                 raise Undecodable("its key has a NUL character")
             yield envelope, None, ""
         except Undecodable as error:
-            raw = RawRecord(
-                record.topic, record.key, record.value, tuple(record.headers), record.partition, record.offset
-            )
+            headers = tuple([(name, value or b"") for name, value in record.headers])  # Kafka lets values be left away
+            raw = RawRecord(record.topic, record.key, record.value, headers, record.partition, record.offset)
             yield None, raw, f"Undecodable: {error}"[:2000].replace("\x00", "\ufffd")
