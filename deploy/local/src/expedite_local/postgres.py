@@ -61,7 +61,7 @@ SETTINGS: dict[str, str] = {
     "autovacuum_naptime": "10s",  # outbox and inbox turn over fast
     # By default a young table is vacuumed and sampled anew whenever it has grown by a tenth, that is all the time: a tenth
     # of what PostgreSQL did. Tables of some thousand rows do as well without.
-    "autovacuum_vacuum_threshold": "1000",
+    "autovacuum_vacuum_threshold": "5000",
     "autovacuum_vacuum_insert_threshold": "100000",
     "autovacuum_analyze_threshold": "20000",
     # A queue that has drained is vacuumed often, and everybody's commits wait behind what that does to the disk: its pages stay

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from operator import attrgetter
-from typing import Any
 
 from expedite_events import fulfillment as f
 from expedite_events import intake as i
@@ -125,14 +124,11 @@ class Row:
         both = dict.fromkeys((self.topic_on(Lane.STANDARD), self.topic_on(Lane.EXPRESS)))
         return tuple(both)
 
-    def key_of(self, event: Event) -> str:
-        """The Kafka key: the order id, or the snapshot's whole identity."""
-        found = self._key(event)
-        return str(found) if len(self.key) == 1 else "|".join(map(str, found))
-
     @cached_property
-    def _key(self) -> Callable[[Event], Any]:
-        return attrgetter(*self.key)
+    def key_of(self) -> Callable[[Event], str]:
+        """The Kafka key of an event: the order id, or the snapshot's whole identity."""
+        found = attrgetter(*self.key)
+        return found if len(self.key) == 1 else lambda event: "|".join(found(event))
 
     @cached_property
     def read(self) -> Callable[[bytes], Event]:

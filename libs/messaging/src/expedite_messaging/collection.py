@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
@@ -45,8 +46,8 @@ class Collection(Generic[S]):
 
     `new` builds the state of a key that has no row yet; without it a missing key stays missing. `lock=True` is for rows
     that several orders share (shelves, counters): loading locks them, in key order. Rows that belong to one order need
-    no lock of their own, because the order is locked before anything of it is read. `remembered=False` is for documents
-    whose text has nearly always changed when they are read again: keeping the last ones parsed is no gain.
+    no lock of their own, because the order is locked before anything of it is read. `remembered=True` is for documents
+    that the process that wrote them reads again soon: the last ones are kept parsed, and taken while their text is the same.
     """
 
     def __init__(
@@ -59,11 +60,12 @@ class Collection(Generic[S]):
         columns: Sequence[Column] = (),
         new: Callable[..., S] | None = None,
         lock: bool = False,
-        remembered: bool = True,
+        remembered: bool = False,
         constraints: Sequence[sa.Constraint | sa.Index] = (),
     ) -> None:
         self.name, self.model, self.key, self.columns = name, model, tuple(key), tuple(columns)
         self.new, self.lock, self.remembered = new, lock, remembered
+        self._key = attrgetter(*self.key)
         self.table = sa.Table(
             name,
             metadata,
@@ -76,9 +78,8 @@ class Collection(Generic[S]):
 
     def key_of(self, state: S) -> Key:
         """The key of a document: text when the key is one field, else a tuple of texts."""
-        if len(self.key) == 1:
-            return str(getattr(state, self.key[0]))
-        return tuple(str(getattr(state, name)) for name in self.key)
+        found = self._key(state)
+        return str(found) if len(self.key) == 1 else tuple(map(str, found))
 
     def column_values(self, state: S) -> dict[str, Any]:
         """Key and derived columns of a document, as plain values (enums as their text)."""
@@ -117,7 +118,7 @@ class Book(Generic[S]):
         """What the database has of the rows that were wanted."""
         self._rows.update(rows)
         self._found.update(rows)
-        self._missing.update(key for key in wanted if key not in rows)
+        self._missing.update(set(wanted).difference(rows))
 
     def exist(self, keys: Iterable[Key]) -> None:
         """These have rows: what is put for them is an update, without anybody having loaded them. The first word counts: what

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import structlog
@@ -22,10 +21,10 @@ from aiokafka.errors import (
     RecordTooLargeError,
     TopicAuthorizationFailedError,
 )
-from aiokafka.partitioner import murmur2
 
 from expedite_messaging.bundles import Bundle, Emitted
 from expedite_messaging.cancellation import seen
+from expedite_messaging.placing import partition_of
 from expedite_messaging.records import wire_headers
 
 ROUND_BYTES = 768 * 1024
@@ -82,7 +81,7 @@ class Sending:
                 for event in bundle.events:
                     topic, key = event.topic, event.key.encode()
                     partitions = self._partitions.get(topic) or await self._partitions_of(producer, topic)
-                    place = (topic, _partition_of(key, partitions))
+                    place = (topic, partition_of(key, partitions))
                     if place not in batches:
                         batches[place] = (producer.create_batch(), set())
                     batch, rows = batches[place]
@@ -241,8 +240,3 @@ def _there(bundles: Sequence[Bundle], failed: set[int]) -> list[int]:
         elif bundle.shard not in stuck:
             there.append(bundle.number)
     return there
-
-
-@lru_cache(maxsize=65_536)
-def _partition_of(key: bytes, partitions: int) -> int:
-    return int((murmur2(key) & 0x7FFFFFFF) % partitions)

@@ -64,7 +64,7 @@ WITH gone AS (
 INSERT INTO timer (kind, subject, level, id, key, due_at, data, lane, correlation_id, traceparent)
 SELECT kind, subject, level, id, key, due_at, data, lane, correlation_id, traceparent
 FROM unnest($1::text::text[], $2::text::text[], $3::text::int[], $4::text::uuid[], $5::text::text[],
-            $6::timestamptz[], {literals.JOINED.format(7)}, $8::text::text[], $9::text::uuid[], $10::text::text[])
+            $6::text::timestamptz[], {literals.JOINED.format(7)}, $8::text::text[], $9::text::uuid[], $10::text::text[])
   AS w(kind, subject, level, id, key, due_at, data, lane, correlation_id, traceparent)
 ON CONFLICT (kind, subject, level) DO UPDATE SET id = excluded.id, key = excluded.key, due_at = excluded.due_at,
   data = excluded.data, lane = excluded.lane, correlation_id = excluded.correlation_id,
@@ -285,7 +285,7 @@ class PostgresSession(PostgresRepair, DeliverySession):
             literals.numbers([t.level for t in set_]),
             literals.ids([t.id for t in set_]),
             literals.texts([t.key for t in set_]),
-            [t.due_at for t in set_],
+            literals.moments([t.due_at for t in set_]),
             literals.documents([t.text for t in set_]),
             literals.texts([t.lane.value for t in set_]),
             literals.ids([t.correlation_id for t in set_]),

@@ -49,10 +49,10 @@ class CollectionSql:
         arrays = ", ".join(
             [
                 *(
-                    f"${n}::text::{cast}" if form in ("number", "text") else f"${n}::{cast}"
+                    f"${n}::text::{cast}" if form != "json" and form != "plain" else f"${n}::{cast}"
                     for n, (cast, form) in enumerate(zip(casts, forms, strict=True), 1)
                 ),
-                literals.JOINED.format(len(names)),
+                literals.JOINED_BYTES.format(len(names)),
             ]
         )
         aliases = [f"c{n}" for n in range(len(names))]
@@ -92,15 +92,19 @@ class CollectionSql:
             if kind == "number":
                 found.append(literals.numbers(values))
                 continue
+            if kind == "moment":
+                found.append(literals.moments(values))
+                continue
             if kind == "json" or (kind == "text" and not _TEXTS.issuperset(map(type, values))):
                 values = [_in_form(value, kind) for value in values]
             found.append(literals.texts(values) if kind == "text" else values)
-        texts = [to_json(state).decode() for state in states]
+        documents = list(map(to_json, states))
         if self.collection.remembered and not once:
             known: Iterable[Key] = keys[0] if len(keys) == 1 else zip(*keys, strict=True)
+            texts = [document.decode() for document in documents]
             self._documents.update(zip(known, zip(texts, states, strict=True), strict=True))
             self._forget()
-        found.append(literals.documents(texts))
+        found.append(literals.JOINT_BYTES.join(documents))
         return found
 
     def states(self, rows: Sequence[Any]) -> dict[Key, Any]:
@@ -153,13 +157,15 @@ def _form(kind: sa.types.TypeEngine[Any]) -> str:
         return "json"
     if isinstance(kind, sa.Integer | sa.Boolean | sa.Float):
         return "number"
+    if isinstance(kind, sa.DateTime):
+        return "moment"
     return "text" if isinstance(kind, sa.String) else "plain"
 
 
 def _in_form(value: Any, form: str) -> Any:
     if isinstance(value, Enum):
         value = value._value_
-    if value is None or form in ("plain", "number"):
+    if value is None or form in ("plain", "number", "moment"):
         return value
     if form == "text":
         return value if isinstance(value, str) else str(value)

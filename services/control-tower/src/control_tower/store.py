@@ -80,7 +80,6 @@ CARDS = Collection(
     Card,
     metadata=metadata,
     new=lambda order_id: Card(order_id=order_id),
-    remembered=False,
     columns=(
         Column("stage", sa.Text()),
         Column("light", sa.Text()),

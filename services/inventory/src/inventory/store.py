@@ -15,7 +15,7 @@ metadata = sa.MetaData(naming_convention=metadata_naming)
 
 _COUNTS = ("free", "allocated", "leaving", "in_transit", "in_count", "quality_check", "out", "lost", "backordered")
 
-ORDERS: Collection[Order] = Collection("stock_order", Order, metadata=metadata, new=new_order)
+ORDERS: Collection[Order] = Collection("stock_order", Order, metadata=metadata, new=new_order, remembered=True)
 
 # The counts are columns so that the database itself refuses to oversell, whatever the code does (D2). A shelf comes into
 # being in `Stockroom`, never by loading it.
@@ -30,6 +30,7 @@ SHELVES: Collection[Shelf] = Collection(
         Column("fill_wanted", sa.Boolean()),
     ),
     lock=True,
+    remembered=True,
     constraints=(
         *(sa.CheckConstraint(f'"{name}" >= 0', name=f"{name}_not_negative") for name in _COUNTS),
         sa.Index("ix_shelf_dirty", "dirty", postgresql_where=sa.text("dirty")),

@@ -34,9 +34,7 @@ class Message(Value):
 
 metadata = sa.MetaData(naming_convention=metadata_naming)
 
-ORDERS = Collection(
-    "order_view", OrderView, metadata=metadata, new=lambda order_id: OrderView(order_id=order_id), remembered=False
-)
+ORDERS = Collection("order_view", OrderView, metadata=metadata, new=lambda order_id: OrderView(order_id=order_id))
 PEOPLE = Collection("person", PersonChanged, metadata=metadata, key=("person_id",))
 MESSAGES = Collection(
     "message",

@@ -144,7 +144,7 @@ class LabelFile(Value):
 
 
 ORDERS: Collection[OrderLeg] = Collection(
-    "order_leg", OrderLeg, metadata=metadata, new=lambda order_id: OrderLeg(order_id=order_id)
+    "order_leg", OrderLeg, metadata=metadata, new=lambda order_id: OrderLeg(order_id=order_id), remembered=True
 )
 PARCELS: Collection[ParcelRow] = Collection(
     "parcel",
