@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from operator import attrgetter
+from typing import Any
 
 from expedite_events import fulfillment as f
 from expedite_events import intake as i
@@ -127,7 +128,7 @@ class Row:
     @cached_property
     def key_of(self) -> Callable[[Event], str]:
         """The Kafka key of an event: the order id, or the snapshot's whole identity."""
-        found = attrgetter(*self.key)
+        found: Callable[[Event], Any] = attrgetter(*self.key)
         return found if len(self.key) == 1 else lambda event: "|".join(found(event))
 
     @cached_property

@@ -15,7 +15,7 @@ need to meet it.
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import Any
@@ -43,8 +43,8 @@ class Gathering:
         self._by_key: dict[bytes, list[Any]] = {}  # in order of their first record
         self._since: dict[bytes, float] = {}  # likewise, so the oldest come first
         self._awaited: dict[bytes, None] = {}  # keys with something others wait for, likewise
-        self._open: dict[Place, deque[int]] = {}  # offsets, in order
-        self._decided: defaultdict[Place, set[int]] = defaultdict(set)
+        self._open: dict[Place, dict[int, None]] = {}  # offsets that are not decided, in order
+        self._read: dict[Place, int] = {}  # the offset after the last one that came
         self._count = 0
         self._by_topic: Counter[str] = Counter()
         self._pressed = False  # what is held stood in the way of what came after it, when last looked at
@@ -61,7 +61,8 @@ class Gathering:
         """Take in what was polled, by `Place` (a client's `TopicPartition` is one)."""
         now = self._clock()
         for place, records in polled.items():
-            self._open.setdefault(place, deque()).extend([record.offset for record in records])
+            self._open.setdefault(place, {}).update(dict.fromkeys([record.offset for record in records]))
+            self._read[place] = records[-1].offset + 1
             self._count += len(records)
             self._by_topic[place[0]] += len(records)
             awaited = self.later and place[0] not in self.later
@@ -134,19 +135,12 @@ class Gathering:
             yield from sorted(by_count[count])
 
     def decided(self, records: Sequence[Any]) -> dict[Place, int]:
-        """Note that these are done; per place that moved, the offset to commit."""
-        moved = set()
+        """Note that these are done; of their places, the offset to commit."""
+        places = set[Place]()
         for record in records:
             place = record.topic, record.partition
-            self._decided[place].add(record.offset)
-            moved.add(place)
-        found = {}
-        for place in moved:
             # Nothing is open of a partition that was taken away meanwhile.
-            waiting, done, reached = self._open.get(place), self._decided[place], None
-            while waiting and waiting[0] in done:
-                reached = waiting.popleft()
-                done.remove(reached)
-            if reached is not None:
-                found[place] = reached + 1
-        return found
+            if waiting := self._open.get(place):
+                waiting.pop(record.offset, None)
+                places.add(place)
+        return {place: next(iter(self._open[place]), self._read[place]) for place in places}

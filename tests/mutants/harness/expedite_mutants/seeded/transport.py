@@ -90,8 +90,8 @@ MUTANTS = (
         wrong="Records that were gathered and not decided yet count as read.",
         attacks="I4",
         file=f"{MESSAGING}/gathering.py",
-        old="found[place] = reached + 1",
-        new="found[place] = max(reached, *done, 0) + 1",
+        old="next(iter(self._open[place]), self._read[place])",
+        new="self._read[place]",
     ),
     _Mutant(
         name="idempotency-any-body",
