@@ -124,11 +124,9 @@ async def up_to_reserved(ground: Ground, orders: Sequence[dict[str, Any]]) -> di
     watch = ground.cpu()
     began = time.perf_counter()
     posting = asyncio.create_task(post_bulk(ground.shop, body))
-    found, progress = 0, _Progress(ground, "reserved or backordered", count)
-    while found < count:
-        await asyncio.sleep(GLANCE_S)
-        found = await _decided(ground) - before
-        await progress.note(found)
+    progress = _Progress(ground, "reserved or backordered", count, glance_s=CLOSE_GLANCE_S)
+    while (found := await _decided(ground) - before) < count:
+        await progress.pause(found)
         if posting.done() and posting.exception():
             posting.result()
     total = time.perf_counter() - began

@@ -20,6 +20,7 @@ import orjson
 
 from expedite_bench import profiles
 from expedite_bench.books import Books
+from expedite_bench.disk import quieted
 from expedite_bench.measure import Cpu
 from expedite_bench.orders import WAREHOUSE, Goods, prepare
 from expedite_bench.wire import Client
@@ -265,7 +266,9 @@ async def opened(
         snapshot = system.snapshot()
         operator = Api(snapshot.urls, snapshot.api_keys["operator"])
         stack.push_async_callback(operator.close)
-        await wear(system.substrate.admin_url, worn_gb)
+        if worn_gb:
+            await wear(system.substrate.admin_url, worn_gb)
+            await settled(system.substrate.tables_and_topics())
         books = await stack.enter_async_context(Books(snapshot.databases))
         shop = Client(snapshot.urls["order-intake"], snapshot.api_keys["shop"])
         stack.callback(shop.close)
@@ -278,8 +281,6 @@ async def wear(url: str, gigabytes: float) -> None:
     its buffers are memory that it has. A new one makes a file of 16 MB every few hundred orders, and every commit of every
     service waits meanwhile; and each 2 MB of its buffers are cleared when they are used for the first time."""
     segments = int(gigabytes * 64)
-    if not segments:
-        return
     told(f"wearing in the database server: {segments} files of its log, and its buffers")
     connection = await asyncpg.connect(url)
     try:
@@ -295,3 +296,10 @@ async def wear(url: str, gigabytes: float) -> None:
         await connection.execute("DROP TABLE worn")
     finally:
         await connection.close()
+
+
+async def settled(folders: Sequence[Path]) -> None:
+    """Wait for the disk the first of these folders is on to be done with what the wearing in wrote: it stands still now and then for a while afterwards, most of all
+    when nobody writes much, which would be taken for what urgent orders wait in an idle system."""
+    took_s, slow, slowest_s = await asyncio.to_thread(quieted, folders[0])
+    told(f"the disk is quiet after {took_s:.0f} s: {slow} slow flushes, the slowest {slowest_s * 1000:.0f} ms")
