@@ -94,4 +94,5 @@ BENCH = Bench(
     beside=beside,
     full={"urgent": 400, "every_s": 1 / 15, "backlog": 100_000, "drains": True},
     quick={"urgent": 20, "every_s": 0.1, "backlog": 300, "drains": True},
+    runs=3,
 )
