@@ -299,7 +299,6 @@ async def wear(url: str, gigabytes: float) -> None:
 
 
 async def settled(folders: Sequence[Path]) -> None:
-    """Wait for the disk the first of these folders is on to be done with what the wearing in wrote: it stands still now and then for a while afterwards, most of all
-    when nobody writes much, which would be taken for what urgent orders wait in an idle system."""
+    """Wait until the disk that the first of these folders is on is done with what the wearing in wrote."""
     took_s, slow, slowest_s = await asyncio.to_thread(quieted, folders[0])
     told(f"the disk is quiet after {took_s:.0f} s: {slow} slow flushes, the slowest {slowest_s * 1000:.0f} ms")

@@ -135,12 +135,14 @@ class Gathering:
             yield from sorted(by_count[count])
 
     def decided(self, records: Sequence[Any]) -> dict[Place, int]:
-        """Note that these are done; of their places, the offset to commit."""
-        places = set[Place]()
+        """Note that these are done; per place that moved, the offset to commit."""
+        before: dict[Place, int] = {}  # the first offset that was open
         for record in records:
             place = record.topic, record.partition
             # Nothing is open of a partition that was taken away meanwhile.
             if waiting := self._open.get(place):
+                if place not in before:
+                    before[place] = next(iter(waiting))
                 waiting.pop(record.offset, None)
-                places.add(place)
-        return {place: next(iter(self._open[place]), self._read[place]) for place in places}
+        now = {place: next(iter(self._open[place]), self._read[place]) for place in before}
+        return {place: offset for place, offset in now.items() if offset != before[place]}

@@ -49,7 +49,7 @@ class CollectionSql:
         arrays = ", ".join(
             [
                 *(
-                    f"${n}::text::{cast}" if form != "json" and form != "plain" else f"${n}::{cast}"
+                    f"${n}::text::{cast}" if form not in ("json", "plain") else f"${n}::{cast}"
                     for n, (cast, form) in enumerate(zip(casts, forms, strict=True), 1)
                 ),
                 literals.JOINED_BYTES.format(len(names)),
