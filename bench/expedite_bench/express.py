@@ -78,7 +78,7 @@ async def run(ground: Ground, size: Size) -> Figures:
 async def beside(ground: Ground, size: Size, _: Figures) -> Figures:
     """Three bare hops with express twins on the same servers, our services stopped."""
     await peers.alone(ground)
-    return {"lane_probe": await peers.lane_probe(ground, size["backlog"] * 6 // 10, size["urgent"])}
+    return {"lane_probe": await peers.lane_probe(ground, size["backlog"] * 6 // 10, size["probed"])}
 
 
 BENCH = Bench(
@@ -92,7 +92,7 @@ BENCH = Bench(
     ),
     run=run,
     beside=beside,
-    full={"urgent": 400, "every_s": 1 / 15, "backlog": 100_000, "drains": True},
-    quick={"urgent": 20, "every_s": 0.1, "backlog": 300, "drains": True},
+    full={"urgent": 800, "every_s": 1 / 15, "backlog": 100_000, "drains": True, "probed": 400},
+    quick={"urgent": 20, "every_s": 0.1, "backlog": 300, "drains": True, "probed": 20},
     runs=3,
 )

@@ -41,7 +41,7 @@ BENCH = Bench(
     ),
     run=run,
     beside=beside,
-    full={"orders": 20_000, "ceiling_orders": 20_000, "faststream_orders": 2_000},
+    full={"orders": 20_000, "ceiling_orders": 20_000, "faststream_orders": 6_000},
     quick={"orders": 200, "ceiling_orders": 500, "faststream_orders": 100},
     runs=3,
 )
