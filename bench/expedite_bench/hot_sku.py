@@ -8,7 +8,11 @@ from expedite_bench.bench import Bench, Figures, Goal, Size
 from expedite_bench.flow import up_to_reserved, warm_up
 from expedite_bench.ground import Ground, Invalid, told
 from expedite_bench.orders import WAREHOUSE, order, stock
+from expedite_local.audit import rest
 
+_REST_S = 30.0
+"""So long, at the longest, until what the first half's orders lead to elsewhere is done: it is no work of the second half's. Mail
+is paced and goes on."""
 _OUTCOME = """
 SELECT (SELECT coalesce(sum(free), 0) FROM shelf WHERE sku = $1)::bigint AS free,
   (SELECT coalesce(sum(backordered), 0) FROM shelf WHERE sku = $1)::bigint AS backordered,
@@ -22,6 +26,7 @@ async def run(ground: Ground, size: Size) -> Figures:
     name = ground.name("s")
     told(f"{count:,} orders spread over {len(ground.goods.skus)} SKUs, until reserved")
     spread = await up_to_reserved(ground, [order(f"{name}-{n}", ground.goods.skus) for n in range(count)])
+    await rest.wait(ground.snapshot, _REST_S, told)
     name = ground.name("h")
     orders = [order(f"{name}-{n}", hot) for n in range(count)]
     wanted: Counter[str] = Counter()
