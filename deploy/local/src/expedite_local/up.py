@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from expedite_local import secrets, state, urgency, warden, writeback
+from expedite_local import lending, secrets, state, urgency, warden, writeback
 from expedite_local.child import ProcessSpec
 from expedite_local.clock import monday_morning, now
 from expedite_local.errors import PortTaken
@@ -112,6 +112,7 @@ class System:
                 asyncio.create_task(self._beat()),
                 asyncio.create_task(self.substrate.watch(self._revived)),
                 asyncio.create_task(self._hurry()),
+                asyncio.create_task(self._lend()),
                 asyncio.create_task(writeback.keep(self.substrate.tables_and_topics)),
             ]
             await stop.wait()
@@ -166,6 +167,15 @@ class System:
         """Give the processor to urgent orders first."""
         ours = None if self.substrate.external_postgres else self.substrate.admin_url
         await urgency.keep(self._urgent, ours, ENTRANCE)
+
+    async def _lend(self) -> None:
+        """Let nobody who comes last hold up what is urgent."""
+        ours = None if self.substrate.external_postgres else self.substrate.admin_url
+        await lending.keep(self._pids, ours, ENTRANCE)
+
+    def _pids(self) -> dict[str, int]:
+        found = self.supervisor.status() if self.supervisor else []
+        return {f"{s.spec.service}-{s.spec.role}-{s.spec.slot}": s.pid for s in found if s.pid}
 
     def _urgent(self) -> list[int]:
         found = [status.pid for status in self.supervisor.status() if status.spec.urgent] if self.supervisor else []

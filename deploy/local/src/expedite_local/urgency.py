@@ -6,6 +6,7 @@ it works. What urgent orders pass through therefore runs in Linux's real-time cl
 CAP_SYS_NICE), as long as it is little work: whoever is busy for half a second in one (a long query) is like everybody for
 the next ten. A bulk upload gives way by itself while it runs (`expedite_chassis.leisure`) and is not suspect afterwards.
 The kernel's own workers that pass flushes on to the disk come before all of it: no commit ends without them.
+Whoever holds an order that something urgent waits for is urgent until it lets go (`lending`).
 Without the privilege niceness alone decides (`plan`).
 """
 
@@ -19,6 +20,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 
@@ -119,12 +121,12 @@ async def keep(pids: Callable[[], Iterable[int]], postgres_url: str | None, entr
     calmed: dict[int, float] = {}  # until when
     trusted: dict[int, float] = {}  # until when
     looked = time.monotonic()
-    async with _sessions(postgres_url, "|".join(entrances)) as sessions, _served():
+    async with asking(postgres_url, _SESSIONS, "|".join(entrances)) as sessions, _served():
         while True:
             await asyncio.sleep(EVERY_S)
             for pid in disk_workers():
                 hurry(pid, DISK)
-            urgent = [*pids(), *await sessions()]
+            urgent = [*pids(), *[row["pid"] for row in await sessions()]]
             took, looked = time.monotonic() - looked, time.monotonic()
             before, used = used, {pid: _cpu_s(pid) for pid in urgent}
             calmed = {pid: until for pid, until in calmed.items() if until > looked}
@@ -150,18 +152,19 @@ async def _served() -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _sessions(url: str | None, entrances: str) -> AsyncIterator[Callable[[], Awaitable[list[int]]]]:
-    """Asks for the process ids of the urgent sessions; none while the server is away."""
+async def asking(url: str | None, sql: str, *args: str) -> AsyncIterator[Callable[[], Awaitable[list[Any]]]]:
+    """Asks the server over and over; no rows while it is away, or is not ours."""
     connection: asyncpg.Connection | None = None
 
-    async def ask() -> list[int]:
+    async def ask() -> list[Any]:
         nonlocal connection
         if url is None:
             return []
         try:
             if connection is None or connection.is_closed():
                 connection = await asyncpg.connect(url, timeout=5, command_timeout=5)
-            return [row["pid"] for row in await connection.fetch(_SESSIONS, entrances)]
+            found: list[Any] = await connection.fetch(sql, *args)
+            return found
         except Exception:  # the server is restarting, or what it said made no sense to the driver: asked again
             if connection is not None:
                 connection.terminate()
