@@ -10,15 +10,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
-from expedite_local.urgency import allowed, asking, calm, hurry
+from expedite_local.urgency import allowed, asking, calm, hurry, names
 
 EVERY_S = 0.1
 # The sessions that those of express lanes and entrances wait for. Only for who waits the server looks who is in the way.
-_HOLDERS = r"""
+_HOLDERS = """
 SELECT DISTINCT held.pid, split_part(held.application_name, ' ', 1) AS name
 FROM pg_stat_activity AS waits CROSS JOIN LATERAL unnest(pg_blocking_pids(waits.pid)) AS way(pid)
   JOIN pg_stat_activity AS held ON held.pid = way.pid
-WHERE waits.wait_event_type = 'Lock' AND waits.application_name ~ ('^(\S+-express|(' || $1 || ')-api)-')
+WHERE waits.wait_event_type = 'Lock' AND waits.application_name ~ $1
   AND held.application_name ~ '-standard-'
 """
 
@@ -30,7 +30,7 @@ async def keep(processes: Callable[[], dict[str, int]], postgres_url: str | None
         return
     lent: set[int] = set()
     try:
-        async with asking(postgres_url, _HOLDERS, "|".join(entrances)) as holders:
+        async with asking(postgres_url, _HOLDERS, names(entrances)) as holders:
             while True:
                 await asyncio.sleep(EVERY_S)
                 rows = await holders()

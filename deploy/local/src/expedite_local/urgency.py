@@ -39,10 +39,15 @@ _DISK_WORKER = re.compile(r"kworker/\d+:\d+H")  # of the pools that serve block 
 # The kernel's threads, and whether they serve the disk: some hundred, of which few are new at a second look.
 _kernel: dict[int, bool] = {}
 # Sessions of express lanes and of the APIs where urgent orders come in and are raised; and who writes the log for them.
-_SESSIONS = r"""
+_SESSIONS = """
 SELECT pid FROM pg_stat_activity
-WHERE application_name ~ ('^(\S+-express|(' || $1 || ')-api)-') OR backend_type = 'walwriter'
+WHERE application_name ~ $1 OR backend_type = 'walwriter'
 """
+
+
+def names(entrances: Iterable[str]) -> str:
+    """What the names of urgent sessions match: those of express lanes, and of the APIs `entrances`."""
+    return rf"^(\S+-express|({'|'.join(entrances)})-api)-"
 
 
 def allowed() -> bool:
@@ -121,7 +126,7 @@ async def keep(pids: Callable[[], Iterable[int]], postgres_url: str | None, entr
     calmed: dict[int, float] = {}  # until when
     trusted: dict[int, float] = {}  # until when
     looked = time.monotonic()
-    async with asking(postgres_url, _SESSIONS, "|".join(entrances)) as sessions, _served():
+    async with asking(postgres_url, _SESSIONS, names(entrances)) as sessions, _served():
         while True:
             await asyncio.sleep(EVERY_S)
             for pid in disk_workers():
